@@ -1,0 +1,1 @@
+//! The MUSTs of the OCI runtime specification as black-box tests.

@@ -1,0 +1,13 @@
+//! minicon: an OCI container runtime that decides first and acts afterwards.
+//!
+//! Modules in reading order. A module may use those above it and, where noted, beside it;
+//! `tests/tidy.rs` holds the rules:
+//!
+//! - `plan` is pure: no system calls, no files, no clock;
+//! - `unsafe` lives in `sys` only;
+//! - `init` (the container side) and `runtime` (the host side) never use each other.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod plan;
+pub mod sys;

@@ -1,0 +1,3 @@
+//! argv to one command, one error printed, one exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! `linux.seccomp` to a BPF program.

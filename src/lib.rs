@@ -8,6 +8,8 @@
 //! - `init` (the container side) and `runtime` (the host side) never use each other.
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod error;
 pub mod plan;
+#[allow(unsafe_code)]
 pub mod sys;

@@ -8,6 +8,7 @@
 //! - `init` (the container side) and `runtime` (the host side) never use each other.
 #![deny(unsafe_code)]
 
+pub mod cgroup;
 pub mod error;
 pub mod plan;
 pub mod sys;

@@ -1,6 +1,10 @@
 //! DECIDE. Pure functions from the configuration, the options and the host to a plan of steps.
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
+pub mod cgroup;
+pub mod device_rules;
+pub mod resources_v1;
+pub mod resources_v2;
 pub mod seccomp;
 
 use std::fmt;

@@ -46,18 +46,23 @@ fn parse_membership(line: &str) -> Option<(Vec<String>, &Path)> {
 
 /// Where a hierarchy is mounted, and our cgroup relative to there; nothing if it is not mounted.
 fn locate(controllers: &[String], own: &Path, mounts: &mut Mounts) -> Result<Option<(PathBuf, PathBuf)>> {
+    let mut usual = usual_mount_points(controllers).into_iter().map(|mount_point| (mount_point, own.to_owned()));
+    if let Some(found) = usual.find(|(mount_point, own)| is_mounted(mount_point, own, controllers)) {
+        return Ok(Some(found));
+    }
+    // What another mount covers is listed, but cannot be reached.
+    let found = find_mount(mounts.text()?, controllers, own);
+    Ok(found.filter(|(mount_point, own)| is_mounted(mount_point, own, controllers)))
+}
+
+/// Our own cgroup is there only if the mount is of this kind and shows the hierarchy from where `own` counts.
+fn is_mounted(mount_point: &Path, own: &Path, controllers: &[String]) -> bool {
     let magic = match controllers.is_empty() {
         true => libc::CGROUP2_SUPER_MAGIC,
         false => libc::CGROUP_SUPER_MAGIC,
     };
-    for mount_point in usual_mount_points(controllers) {
-        // Our own cgroup is there only if the mount shows the hierarchy from where `own` counts.
-        let path = mount_point.join(own.strip_prefix("/").unwrap_or(own));
-        if rustix::fs::statfs(&path).is_ok_and(|found| found.f_type as libc::c_long == magic as libc::c_long) {
-            return Ok(Some((mount_point, own.to_owned())));
-        }
-    }
-    Ok(find_mount(mounts.text()?, controllers, own))
+    let path = mount_point.join(own.strip_prefix("/").unwrap_or(own));
+    rustix::fs::statfs(&path).is_ok_and(|found| found.f_type as libc::c_long == magic as libc::c_long)
 }
 
 fn usual_mount_points(controllers: &[String]) -> Vec<PathBuf> {

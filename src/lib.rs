@@ -8,8 +8,18 @@
 //! - `init` (the container side) and `runtime` (the host side) never use each other.
 #![deny(unsafe_code)]
 
-pub mod config;
 pub mod error;
-pub mod plan;
 #[allow(unsafe_code)]
 pub mod sys;
+
+pub mod config;
+pub mod host;
+pub mod plan;
+
+pub mod cgroup;
+pub mod console;
+pub mod container;
+pub mod handshake;
+pub mod hooks;
+
+pub mod init;

@@ -2,12 +2,15 @@
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
 pub mod cgroup;
+pub mod device_rules;
 pub mod hooks;
 pub mod identity;
 pub mod limits;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod resources_v1;
+pub mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;

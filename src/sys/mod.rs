@@ -4,6 +4,8 @@
 //! that matter and the errno. What rustix offers is called through it; what it lacks (clone3, mount_setattr,
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
+pub mod filter;
+
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -10,4 +10,5 @@
 
 pub mod error;
 pub mod plan;
+#[allow(unsafe_code)]
 pub mod sys;

@@ -53,11 +53,12 @@ impl Architecture {
         matches!(self, Architecture::X86_64 | Architecture::Aarch64)
     }
 
-    /// The architectures that a kernel of the `native` one can run, the native one first.
+    /// The architectures that a kernel of the `native` one can run: the native one first, those that share a value
+    /// of `seccomp_data.arch` together, by number.
     pub const fn family(native: Architecture) -> &'static [Architecture] {
         match native {
             Architecture::X86_64 | Architecture::X86 | Architecture::X32 => {
-                &[Architecture::X86_64, Architecture::X86, Architecture::X32]
+                &[Architecture::X86_64, Architecture::X32, Architecture::X86]
             }
             Architecture::Aarch64 | Architecture::Arm => &[Architecture::Aarch64, Architecture::Arm],
         }

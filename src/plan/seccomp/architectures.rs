@@ -197,19 +197,25 @@ const X32_LACKS: &[&str] = &[
     "epoll_ctl_old",
     "epoll_wait_old",
     "vserver",
+    "map_shadow_stack",
 ];
 
 /// 32-bit ARM's own calls start here, far above the common ones (`__ARM_NR_BASE` in asm/unistd.h).
 pub const ARM_BASE: u32 = 0x000f_0000;
 
-const ARM_OWN: &[(&str, u32)] = &[
-    ("breakpoint", ARM_BASE + 1),
-    ("cacheflush", ARM_BASE + 2),
-    ("usr26", ARM_BASE + 3),
-    ("usr32", ARM_BASE + 4),
-    ("set_tls", ARM_BASE + 5),
-    ("get_tls", ARM_BASE + 6),
-];
+/// From `ARM_BASE`.
+const ARM_OWN: &[(&str, u32)] =
+    &[("breakpoint", 1), ("cacheflush", 2), ("usr26", 3), ("usr32", 4), ("set_tls", 5), ("get_tls", 6)];
+
+/// What the crate calls otherwise than the kernel and libseccomp do.
+const AARCH64_OWN: &[(&str, u32)] = &[("newfstatat", 79)];
+
+/// What the crate does not know yet. Since Linux 5.1 a new call has the same number everywhere.
+const NEW: &[(&str, u32)] = &[("listns", 470), ("rseq_slice_yield", 471)];
+
+/// The numbers of the calls with 64-bit times that only 32-bit architectures have (asm-generic/unistd.h); the
+/// crate gives them to aarch64 too.
+const TIME64: std::ops::RangeInclusive<u32> = 403..=423;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -262,28 +268,33 @@ impl Table {
         let mut table =
             Table { slots: [Table::EMPTY; Table::SLOTS], entries: [empty; Table::ENTRIES], names: [0; Table::NAMES] };
         let mut used = Used { entries: 0, names: 0 };
-        macro_rules! add {
-            ($architecture:ident, $table:ident, $numbers:expr) => {
-                let (mut number, end) = $numbers;
-                while number <= end {
-                    if let Some(call) = $table::Sysno::new(number) {
-                        table.add(&mut used, call.name(), Architecture::$architecture, number as u32);
+        macro_rules! add_crate {
+            ($architecture:ident, $crate_table:ident) => {
+                let mut number = 0;
+                while number <= $crate_table::Sysno::last().id() as u32 {
+                    if let Some(call) = $crate_table::Sysno::new(number as usize) {
+                        table.add(&mut used, call.name(), Architecture::$architecture, number);
                     }
                     number += 1;
                 }
             };
         }
-        add!(X86_64, x86_64, (0, x86_64::Sysno::last().id() as usize));
-        add!(X86, x86, (0, x86::Sysno::last().id() as usize));
-        add!(Aarch64, aarch64, (0, aarch64::Sysno::last().id() as usize));
-        add!(Arm, arm, (0, arm::Sysno::last().id() as usize));
-        let mut own = 0;
-        while own < ARM_OWN.len() {
-            table.add(&mut used, ARM_OWN[own].0, Architecture::Arm, ARM_OWN[own].1);
-            own += 1;
-        }
+        add_crate!(X86_64, x86_64);
+        add_crate!(X86, x86);
+        add_crate!(Aarch64, aarch64);
+        add_crate!(Arm, arm);
+        table.add_new(&mut used);
+        table.add_all(&mut used, AARCH64_OWN, Architecture::Aarch64, 0);
+        table.add_all(&mut used, ARM_OWN, Architecture::Arm, ARM_BASE);
         table.add_x32(&mut used);
         table
+    }
+
+    const fn add_new(&mut self, used: &mut Used) {
+        self.add_all(used, NEW, Architecture::X86_64, 0);
+        self.add_all(used, NEW, Architecture::X86, 0);
+        self.add_all(used, NEW, Architecture::Aarch64, 0);
+        self.add_all(used, NEW, Architecture::Arm, 0);
     }
 
     const fn add_x32(&mut self, used: &mut Used) {
@@ -296,12 +307,7 @@ impl Table {
             }
             entry += 1;
         }
-        let mut own = 0;
-        while own < X32_OWN.len() {
-            let (name, number) = X32_OWN[own];
-            self.add(used, name, Architecture::X32, number | X32_BIT);
-            own += 1;
-        }
+        self.add_all(used, X32_OWN, Architecture::X32, X32_BIT);
         let mut lacking = 0;
         while lacking < X32_LACKS.len() {
             self.add(used, X32_LACKS[lacking], Architecture::X32, Numbers::ABSENT);
@@ -309,8 +315,26 @@ impl Table {
         }
     }
 
+    const fn add_all(&mut self, used: &mut Used, calls: &[(&str, u32)], architecture: Architecture, base: u32) {
+        let mut at = 0;
+        while at < calls.len() {
+            self.add(used, calls[at].0, architecture, base + calls[at].1);
+            at += 1;
+        }
+    }
+
     const fn add(&mut self, used: &mut Used, name: &str, architecture: Architecture, number: u32) {
-        let name = name.as_bytes();
+        // The crate writes a name that is a keyword of Rust as `r#break`.
+        let name = match name.as_bytes() {
+            [b'r', b'#', name @ ..] => name,
+            name => name,
+        };
+        if architecture as usize == Architecture::Aarch64 as usize
+            && *TIME64.start() <= number
+            && number <= *TIME64.end()
+        {
+            return;
+        }
         let slot = self.slot(name);
         if self.slots[slot] == Table::EMPTY {
             self.slots[slot] = used.entries as u16;
@@ -358,6 +382,10 @@ mod tests {
         assert_eq!(on("readv", Architecture::X32), Some(0x4000_0000 + 515));
         assert_eq!(on("uselib", Architecture::X32), None);
         assert_eq!(on("openat", Architecture::Aarch64), Some(56));
+        assert_eq!(on("newfstatat", Architecture::Aarch64), Some(79));
+        assert_eq!(on("clock_gettime64", Architecture::Aarch64), None);
+        assert_eq!(on("clock_gettime64", Architecture::Arm), Some(403));
+        assert_eq!(on("break", Architecture::X86), Some(17));
         assert_eq!(on("open", Architecture::Aarch64), None);
         assert_eq!(on("cacheflush", Architecture::Arm), Some(0x000f_0002));
         assert_eq!(find("no_such_call"), None);

@@ -5,6 +5,7 @@
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
 pub mod channel;
+pub mod filter;
 pub mod mount;
 pub mod path;
 pub mod process;

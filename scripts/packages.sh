@@ -2,6 +2,10 @@
 # Installs those of the named Debian packages that are missing; quick and silent when none is: packages.sh PACKAGE...
 set -eu
 
+if ! command -v dpkg-query >/dev/null; then
+	echo "packages: not a Debian; what is needed here is called there: $*" >&2
+	exit 0
+fi
 missing=
 for package; do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -26,7 +26,13 @@ awk '
 			if ($i == "ignored;") ignored += $(i - 1)
 		}
 	}
-	/^skipped: / { skipped++; print }
-	END { printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped }
+	# With one thread the harness has the name of the test on the same line.
+	/(^|\.\.\. )skipped: / { skipped++; sub(/^.*skipped: /, "skipped: "); print }
+	END {
+		printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped
+	}
 ' "$log"
+if [ "$status" != 0 ] && ! grep -q '^test result: FAILED' "$log"; then
+	echo "no test failed, but something else did: see above" >&2
+fi
 exit "$status"

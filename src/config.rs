@@ -53,7 +53,8 @@ fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -
         return Ok((document, Vec::new()));
     }
     let mut value: Value = serde_json::from_slice(text).map_err(|error| {
-        Error::new(format!("{name} is not valid JSON: {error}")).hint("check it with `jq . FILE`; a comma or quote is missing")
+        Error::new(format!("{name} is not valid JSON: {error}"))
+            .hint("check it with `jq . FILE`; a comma or quote is missing")
     })?;
     let mut warnings = Vec::new();
     mend(&mut value, process, &mut warnings);
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_scheduler_flags_of_the_specification_are_understood() {
-        let process = r#","scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}"#;
+        let process =
+            r#","scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}"#;
         assert!(parse(document(process)).is_ok());
     }
 

@@ -71,7 +71,13 @@ impl ConsoleSocket {
         connect(socket)
             .map(ConsoleSocket)
             .step(|| format!("connect to the console socket {}", socket.display()))
-            .map_err(|error| if is_socket { error } else { error.hint("--console-socket takes an AF_UNIX socket that somebody listens on") })
+            .map_err(|error| {
+                if is_socket {
+                    error
+                } else {
+                    error.hint("--console-socket takes an AF_UNIX socket that somebody listens on")
+                }
+            })
     }
 
     /// Hands the master over: one byte at least, with the descriptor attached, as engines expect.

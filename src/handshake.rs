@@ -45,6 +45,8 @@ use crate::sys::channel;
 /// What either side says.
 #[derive(Debug)]
 pub enum Message {
+    /// The process that joins namespaces before init can be made: this is init's pid; I am gone.
+    Spawned(i32),
     /// Runtime: you are recorded and limited; go on.
     Proceed,
     /// Init: this mount (its index in `plan.rootfs.furnish`, or none for the root) is beyond my rights.
@@ -82,6 +84,7 @@ impl Channel {
     /// Sends one message.
     pub fn send(&self, message: &Message) -> Result<()> {
         let (tag, body) = match message {
+            Message::Spawned(pid) => (b'U', pid.to_le_bytes().to_vec()),
             Message::Proceed => (b'P', Vec::new()),
             Message::NeedMount(index) => (b'N', index.map_or(Vec::new(), |index| index.to_le_bytes().to_vec())),
             Message::Mount(fd) => return channel::send(&self.0, b"M", &[fd.as_fd()]),
@@ -118,6 +121,7 @@ impl Channel {
 fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Message> {
     let fd = || fd.ok_or_else(|| Error::new("a message came without its file descriptor"));
     Ok(match tag {
+        b'U' => Message::Spawned(<[u8; 4]>::try_from(body).map_or(0, i32::from_le_bytes)),
         b'P' => Message::Proceed,
         b'N' => Message::NeedMount(<[u8; 8]>::try_from(body).ok().map(usize::from_le_bytes)),
         b'M' => Message::Mount(fd()?),
@@ -129,7 +133,8 @@ fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Message> {
         b'Y' => Message::Ready,
         b'K' => Message::Committed,
         b'F' => Message::Failed(
-            serde_json::from_slice(body).unwrap_or_else(|_| Error::new("init failed with an error that cannot be read")),
+            serde_json::from_slice(body)
+                .unwrap_or_else(|_| Error::new("init failed with an error that cannot be read")),
         ),
         other => return Err(Error::new(format!("unknown message {other:#x} from the other process"))),
     })

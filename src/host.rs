@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use oci_spec::runtime::Process;
+
 use crate::cgroup;
 use crate::config::Config;
 use crate::error::Result;
@@ -9,16 +11,24 @@ use crate::plan::Host;
 
 /// Looks at the machine. Security modules are asked only if a configuration wants a label.
 pub fn probe(config: &Config) -> Result<Host> {
-    let process = config.spec.process().as_ref();
-    let wants = |label: Option<&Option<String>>| label.is_some_and(|label| label.is_some());
-    let mount_label = config.spec.linux().as_ref().map(|linux| linux.mount_label());
-    let selinux = wants(process.map(|process| process.selinux_label())) || wants(mount_label);
-    let apparmor = wants(process.map(|process| process.apparmor_profile()));
+    let label = config.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
     let mut host = identity();
+    find_security_modules(&mut host, config.spec.process().as_ref());
+    host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
     host.cgroups = cgroup::probe()?;
-    host.selinux = selinux && fs::exists("/sys/fs/selinux/enforce").unwrap_or(false);
-    host.apparmor = apparmor && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|yes| yes.starts_with(b"Y"));
     Ok(host)
+}
+
+/// Which security modules are enabled, of those that a process wants a label from.
+pub fn find_security_modules(host: &mut Host, process: Option<&Process>) {
+    let Some(process) = process else { return };
+    host.selinux = process.selinux_label().is_some() && selinux_is_enabled();
+    host.apparmor = process.apparmor_profile().is_some()
+        && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y"));
+}
+
+fn selinux_is_enabled() -> bool {
+    fs::exists("/sys/fs/selinux/enforce").unwrap_or(false)
 }
 
 /// Who we are: enough for commands that make nothing.

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod log;
 #[allow(unsafe_code)]
 pub mod sys;
 
@@ -23,3 +24,6 @@ pub mod handshake;
 pub mod hooks;
 
 pub mod init;
+pub mod runtime;
+
+pub mod cli;

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::probe::probe;
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{Directory, Version};
+use crate::plan::cgroup::{CgroupPlan, Directory, Version};
 use crate::sys::Fd;
 
 /// The cgroups of one container, one directory in each hierarchy.
@@ -65,6 +65,27 @@ pub struct CgroupPaths {
     /// Directories above these that were made for the container, outermost first; removed with it if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PathBuf>,
+}
+
+impl CgroupPaths {
+    /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
+    /// missing now is what will have been made for the container.
+    pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
+        let mut paths = CgroupPaths::default();
+        for directory in &plan.directories {
+            let missing = directory.path.ancestors().skip(1).take_while(|parent| !parent.exists());
+            let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+            paths.parents.extend(missing.into_iter().rev());
+            match directory.version {
+                Version::V1 => {
+                    let named = directory.controllers.iter().map(|name| (name.clone(), directory.path.clone()));
+                    paths.controllers.extend(named);
+                }
+                Version::V2 => drop(paths.controllers.insert(String::new(), directory.path.clone())),
+            }
+        }
+        paths
+    }
 }
 
 impl Cgroup {
@@ -175,6 +196,17 @@ impl Cgroup {
         Ok(entrance)
     }
 
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub fn had_oom_kill(&self) -> bool {
+        let counts = |path: PathBuf, name: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+            values.any(|count| count > 0)
+        };
+        self.v1("memory").is_some_and(|member| counts(member.path.join("memory.oom_control"), "oom_kill "))
+            || self.v2().is_some_and(|member| counts(member.path.join("memory.events"), "oom_kill "))
+    }
+
     fn present(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.presence != Presence::Absent)
     }
@@ -192,7 +224,7 @@ impl Cgroup {
 
 /// The way into a container's cgroups: opened by the runtime before the clone, inherited by the new process, so that
 /// neither needs a path or a right afterwards.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entrance {
     v1: Vec<OwnedFd>,
     v2: Option<OwnedFd>,

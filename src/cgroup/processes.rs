@@ -7,11 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
 
 use super::{Cgroup, Member, cgroupfs, files};
-use crate::call;
 use crate::error::{Context, Error, Result};
+use crate::sys::process;
 
 /// How long to wait for the kernel to freeze or to kill.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,9 +57,9 @@ impl Cgroup {
 
     /// Sends a signal to every process in the cgroup and below. With SIGKILL returns when all are gone on v1, and when
     /// all have got it on v2, where no process can escape it by forking.
-    pub fn kill(&self, signal: Signal) -> Result<()> {
+    pub fn kill(&self, signal: i32) -> Result<()> {
         let all_v2 = self.present().all(|member| member.version == crate::plan::cgroup::Version::V2);
-        if let Some(member) = self.v2().filter(|_| signal == Signal::KILL && all_v2) {
+        if let Some(member) = self.v2().filter(|_| signal == libc::SIGKILL && all_v2) {
             match files::write(&member.path.join("cgroup.kill"), "1") {
                 // Before Linux 5.14, or the cgroup is gone and the loop below finds nobody.
                 Err(error) if files::is_gone(&error) => {}
@@ -69,7 +68,7 @@ impl Cgroup {
         }
         let started = Instant::now();
         let mut pause = Duration::from_micros(200);
-        while self.signal_all(signal)? > 0 && signal == Signal::KILL {
+        while self.signal_all(signal)? > 0 && signal == libc::SIGKILL {
             if started.elapsed() > PATIENCE {
                 return Err(
                     Error::new("the processes do not die; they may wait for a device").step("kill the processes")
@@ -82,12 +81,12 @@ impl Cgroup {
     }
 
     /// Freezes, so that nobody forks meanwhile, signals everyone and thaws. Returns how many were signalled.
-    fn signal_all(&self, signal: Signal) -> Result<usize> {
+    fn signal_all(&self, signal: i32) -> Result<usize> {
         // Paused stays paused, but SIGKILL needs a running process to take effect on v1.
         let was_frozen = self.is_frozen()?;
         let frozen_here = !was_frozen && self.freeze().is_ok();
         let signalled = self.pids().and_then(|pids| signal_each(&pids, signal));
-        if frozen_here || (was_frozen && signal == Signal::KILL) {
+        if frozen_here || (was_frozen && signal == libc::SIGKILL) {
             match self.thaw() {
                 Err(error) if files::is_gone(&error) => {}
                 result => result?,
@@ -104,11 +103,11 @@ impl Cgroup {
     }
 }
 
-fn signal_each(pids: &[i32], signal: Signal) -> Result<usize> {
+fn signal_each(pids: &[i32], signal: i32) -> Result<usize> {
     let mut signalled = 0;
     // 0 stands for a process that the caller's pid namespace cannot see.
-    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        match call!("kill"(pid.as_raw_nonzero(), signal.as_raw()) => rustix::process::kill_process(pid, signal)) {
+    for pid in pids.iter().filter(|pid| **pid > 0) {
+        match process::kill(*pid, signal) {
             Err(error) if error.errno() != Some(Errno::SRCH) => return Err(error.step("signal the processes")),
             Err(_) => {}
             Ok(()) => signalled += 1,

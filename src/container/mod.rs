@@ -20,7 +20,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::call;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupPaths};
 use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::Kind;
 use status::Status;
@@ -54,8 +54,11 @@ pub struct Record {
     pub committed: bool,
     /// The namespaces that are not the caller's.
     pub namespaces: Vec<Kind>,
+    /// The name of its session keyring, if it has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<String>,
     /// Where its cgroups are.
-    pub cgroup: crate::cgroup::Paths,
+    pub cgroup: CgroupPaths,
     /// There are hooks for after start, or after delete.
     pub has_late_hooks: bool,
     /// `annotations` of the configuration.
@@ -115,7 +118,7 @@ impl Container {
     }
 
     /// The container's cgroups.
-    pub fn cgroup(&self) -> Result<Cgroup> {
+    pub fn cgroup(&self) -> Cgroup {
         Cgroup::open(&self.record.cgroup)
     }
 
@@ -142,7 +145,8 @@ impl Container {
 
 /// The error of an id that nobody uses; engines know its words.
 pub fn does_not_exist(root: &Path, id: &str) -> Error {
-    Error::new(format!("container does not exist: {id:?}")).hint(format!("`minicon list` shows those in {}", root.display()))
+    Error::new(format!("container does not exist: {id:?}"))
+        .hint(format!("`minicon list` shows those in {}", root.display()))
 }
 
 /// Removes a state directory and what is in it.

@@ -80,7 +80,7 @@ pub fn observe(container: &Container) -> Result<Status> {
         return Ok(if abandoned { Status::Stopped } else { Status::Creating });
     }
     let Some(init) = init else { return Ok(Status::Stopped) };
-    if container.cgroup()?.is_frozen()? {
+    if container.cgroup().is_frozen()? {
         return Ok(Status::Paused);
     }
     Ok(if init.has_executed { Status::Running } else { Status::Created })

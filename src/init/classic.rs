@@ -99,7 +99,8 @@ fn place_path(place: &OwnedFd) -> Result<PathBuf> {
     let directory = "/proc/self/fd";
     let filesystem = call!("statfs"(directory) => rustix::fs::statfs(directory))?;
     if filesystem.f_type as u64 != rustix::fs::PROC_SUPER_MAGIC as u64 {
-        return Err(Error::new("/proc is not procfs").hint("this kernel lacks mount_setattr (Linux 5.12), and mount(2) needs /proc"));
+        return Err(Error::new("/proc is not procfs")
+            .hint("this kernel lacks mount_setattr (Linux 5.12), and mount(2) needs /proc"));
     }
     Ok(PathBuf::from(format!("{directory}/{}", place.as_raw_fd())))
 }

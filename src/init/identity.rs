@@ -217,7 +217,8 @@ fn search(name: &CStr, environment: &[CString]) -> Result<CString> {
     let mut refused = None;
     // The default of execvp(3) without PATH.
     for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
-        let directory = if directory.is_empty() { Path::new(".") } else { Path::new(std::ffi::OsStr::from_bytes(directory)) };
+        let directory =
+            if directory.is_empty() { Path::new(".") } else { Path::new(std::ffi::OsStr::from_bytes(directory)) };
         let candidate: PathBuf = directory.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let Ok(candidate) = CString::new(candidate.into_os_string().into_vec()) else { continue };
         match check(&candidate) {

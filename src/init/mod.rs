@@ -34,7 +34,6 @@ use crate::plan::{Plan, Program};
 use crate::sys::{filter, process};
 use identity::Executable;
 use proc::Proc;
-use root::Root;
 
 /// What init inherits from the runtime.
 #[derive(Debug)]
@@ -74,17 +73,18 @@ pub struct Join<'a> {
 
 /// The life of a container's init, up to the program.
 pub fn start(start: Start<'_>) -> ! {
-    let Start { plan, channel, gate, .. } = &start;
-    let program = match prepare(&start) {
+    let prepared = prepare(&start);
+    let Start { plan, record, channel, gate, preserved_fds, .. } = start;
+    let program = match prepared {
         Ok(program) => program,
-        Err(error) => fail(channel, error),
+        Err(error) => fail(&channel, error),
     };
     // The runtime has died before it could record the container as created: nobody will ever start it.
     if !matches!(channel.receive(), Ok(Some(Message::Committed))) {
         process::exit(1);
     }
-    drop(start.channel);
-    let Err(error) = wait_and_execute(plan, start.record, gate, &program, start.preserved_fds);
+    drop(channel);
+    let Err(error) = wait_and_execute(plan, record, &gate, &program, preserved_fds);
     gate.report(&error);
     process::exit(1)
 }
@@ -173,7 +173,8 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
 
 fn execute(program: &Program, executable: &Executable) -> Result<std::convert::Infallible> {
     process::restore_signals();
-    if let Some(filter) = program.seccomp.as_ref().filter(|filter| program.identity.no_new_privileges && !filter.notify) {
+    if let Some(filter) = program.seccomp.as_ref().filter(|filter| program.identity.no_new_privileges && !filter.notify)
+    {
         filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
     }
     executable.execute().step(|| "start the program").at("process.args[0]")

@@ -69,7 +69,9 @@ fn hide() -> Result<()> {
 fn join_keyring(name: &str) -> Result<()> {
     let name = std::ffi::CString::new(name).map_err(|_| Error::new("the id holds a NUL byte"))?;
     match process::join_session_keyring(&name) {
-        Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT | Errno::ACCESS)) => Ok(()),
+        Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT | Errno::ACCESS)) => {
+            Ok(())
+        }
         joined => joined.step(|| "join a new session keyring"),
     }
 }
@@ -100,10 +102,8 @@ fn become_root() -> Result<()> {
         call!("setgroups"(0) => groups)?;
     }
     let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-    for result in [
-        rustix::thread::set_thread_res_gid(gid, gid, gid),
-        rustix::thread::set_thread_res_uid(uid, uid, uid),
-    ] {
+    for result in [rustix::thread::set_thread_res_gid(gid, gid, gid), rustix::thread::set_thread_res_uid(uid, uid, uid)]
+    {
         if result != Err(Errno::INVAL) {
             call!("setresuid"(0, 0, 0) => result).step(|| "become root of the user namespace")?;
         }

@@ -111,7 +111,8 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
     if is_same_kind && (node.kind == libc::S_IFIFO || there.st_rdev == device) {
         return Ok(());
     }
-    let message = format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
+    let message =
+        format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
     Err(Error::new(message).hint("remove it from the image, or mount a tmpfs at /dev"))
 }
 

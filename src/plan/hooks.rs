@@ -99,7 +99,8 @@ pub fn plan(entries: Option<&Entries>, problems: &mut Vec<Problem>) -> Hooks {
             HookKind::Poststop => entries.poststop(),
         };
         let list = list.iter().flatten().enumerate();
-        hooks.lists[kind as usize] = list.map(|(index, hook)| plan_hook(hook, kind.place().index(index), problems)).collect();
+        hooks.lists[kind as usize] =
+            list.map(|(index, hook)| plan_hook(hook, kind.place().index(index), problems)).collect();
     }
     hooks
 }

@@ -137,7 +137,9 @@ pub fn plan(
         capabilities: plan_capabilities(process.capabilities().as_ref(), namespaces, host, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         label: plan_label(process, host, problems),
-        find_home: !variables.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
+        find_home: !variables
+            .iter()
+            .any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
     }
 }
 

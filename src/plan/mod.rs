@@ -62,6 +62,10 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// `--rootless`: cgroup failures are tolerated.
     pub rootless: bool,
+    /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
+    pub notify_directory: Option<&'a Path>,
+    /// Variables that the runtime adds to the program's environment.
+    pub environment: &'a [String],
 }
 
 /// Everything that create and start will do, decided.
@@ -126,6 +130,7 @@ impl Plan {
                 None
             }
         };
+        let (program, rootfs) = with_request(program, rootfs, request);
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
         match program {
             Some(program) if problems.is_empty() => {
@@ -161,6 +166,26 @@ impl Program {
             console_size: process.console_size().filter(|_| terminal).map(size),
         }
     }
+}
+
+/// What the command line and the caller's environment add: socket activation and readiness.
+fn with_request(program: Option<Program>, mut rootfs: Rootfs, request: &Request<'_>) -> (Option<Program>, Rootfs) {
+    let mut variables = request.environment.to_vec();
+    if let Some(directory) = request.notify_directory {
+        rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify"), ConfigPath::new("mounts")));
+        variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+    }
+    let program = program.map(|mut program| {
+        let own = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        let added: Vec<String> = variables.iter().map(|variable| own(variable)).collect();
+        program.identity.environment.retain(|variable| !added.contains(&own(&variable.to_string_lossy())));
+        program
+            .identity
+            .environment
+            .extend(variables.iter().filter_map(|variable| std::ffi::CString::new(variable.as_str()).ok()));
+        program
+    });
+    (program, rootfs)
 }
 
 /// What is not there yet is an error, never ignored: "runtimes MUST generate an error … unsupported values".

@@ -93,8 +93,8 @@ pub mod ms {
 }
 
 use Effect::{
-    AccessTime, AccessTimeRecursive, Bind, Classic, Clear, ClearRecursive, CopyUp, IdMap, Nothing, Propagation, Remount,
-    Set, SetRecursive, Superblock,
+    AccessTime, AccessTimeRecursive, Bind, Classic, Clear, ClearRecursive, CopyUp, IdMap, Nothing, Propagation,
+    Remount, Set, SetRecursive, Superblock,
 };
 use Recursion::{Recursive, Single};
 use attribute::{NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME};

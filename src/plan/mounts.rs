@@ -158,8 +158,12 @@ pub fn plan(
             problems.push(Problem::new(at.field("destination"), "must be a path inside the container"));
             continue;
         };
-        let mut options =
-            mount_options::read(entry.options().as_deref().unwrap_or_default(), at.field("options"), &destination, problems);
+        let mut options = mount_options::read(
+            entry.options().as_deref().unwrap_or_default(),
+            at.field("options"),
+            &destination,
+            problems,
+        );
         options.mappings = (id_map(entry.uid_mappings().as_deref()), id_map(entry.gid_mappings().as_deref()));
         plan_id_map(&mut options, namespaces, at, problems);
         let kind = entry.typ().as_deref().unwrap_or_default();
@@ -172,6 +176,17 @@ pub fn plan(
         mounts.push((Mount { destination, source, options, by_runtime, no_symlinks }, at));
     }
     mounts
+}
+
+/// A plain bind mount that the runtime adds.
+pub fn bind(source: &Path, destination: &str) -> super::rootfs::What {
+    super::rootfs::What::Mount(Box::new(Mount {
+        destination: destination.into(),
+        source: Source::Bind { path: source.to_owned(), recursive: false },
+        options: Options::default(),
+        by_runtime: true,
+        no_symlinks: false,
+    }))
 }
 
 fn plan_source(
@@ -213,10 +228,14 @@ fn plan_id_map(options: &mut Options, namespaces: &Namespaces, at: ConfigPath, p
         options.id_map = Some(Recursion::Single);
     }
     if options.id_map.is_some() && uid.is_empty() && !namespaces.creates(Kind::User) {
-        problems.push(Problem::new(at, "an id-mapped mount needs uidMappings and gidMappings, or a new user namespace"));
+        problems
+            .push(Problem::new(at, "an id-mapped mount needs uidMappings and gidMappings, or a new user namespace"));
     }
     if options.id_map.is_some() && options.bind.is_none() {
-        problems.push(Problem::new(at.field("options"), "idmap is possible for bind mounts only: add \"bind\" or \"rbind\""));
+        problems.push(Problem::new(
+            at.field("options"),
+            "idmap is possible for bind mounts only: add \"bind\" or \"rbind\"",
+        ));
     }
 }
 

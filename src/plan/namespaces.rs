@@ -227,7 +227,8 @@ fn plan_names(spec: &Spec, namespaces: &mut Namespaces, problems: &mut Vec<Probl
     namespaces.domainname = given(spec.domainname());
     for (name, value) in [("hostname", &namespaces.hostname), ("domainname", &namespaces.domainname)] {
         if value.is_some() && !namespaces.has(Kind::Uts) {
-            let message = "needs a UTS namespace, it would change the host's: add {\"type\": \"uts\"} to linux.namespaces";
+            let message =
+                "needs a UTS namespace, it would change the host's: add {\"type\": \"uts\"} to linux.namespaces";
             problems.push(Problem::new(ConfigPath::new(name), message));
         }
         // HOST_NAME_MAX, see sethostname(2).

@@ -122,9 +122,9 @@ pub fn plan(
     let mut rootfs = plan_root(spec, request, namespaces, problems);
     let planned = mounts::plan(spec, request, namespaces, problems);
     check_mount_namespace(spec, &rootfs, &planned, problems);
-    let dev_is_host = planned.iter().any(|(mount, _)| {
-        mount.destination == Path::new("/dev") && matches!(mount.source, Source::Bind { .. })
-    });
+    let dev_is_host = planned
+        .iter()
+        .any(|(mount, _)| mount.destination == Path::new("/dev") && matches!(mount.source, Source::Bind { .. }));
     let mut late = Vec::new();
     for (mut mount, at) in planned {
         if is_filesystem(&mount, "cgroup") || is_filesystem(&mount, "cgroup2") {
@@ -181,7 +181,8 @@ fn propagation(linux: &Linux, problems: &mut Vec<Problem>) -> Option<u64> {
         "unbindable" => Some(ms::UNBINDABLE),
         "runbindable" => Some(ms::UNBINDABLE | ms::REC),
         other => {
-            let message = format!("rootfsPropagation={other} is not supported: it is shared, slave, private or unbindable");
+            let message =
+                format!("rootfsPropagation={other} is not supported: it is shared, slave, private or unbindable");
             problems.push(Problem::new("linux.rootfsPropagation", message));
             None
         }
@@ -194,7 +195,8 @@ fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, mounts: &[(Mount, ConfigP
         return;
     }
     let linux = spec.linux().as_ref();
-    let is_given = |paths: Option<&Option<Vec<String>>>| paths.is_some_and(|paths| paths.iter().flatten().next().is_some());
+    let is_given =
+        |paths: Option<&Option<Vec<String>>>| paths.is_some_and(|paths| paths.iter().flatten().next().is_some());
     let needs = [
         ("mounts", !mounts.is_empty()),
         ("linux.maskedPaths", is_given(linux.map(|linux| linux.masked_paths()))),
@@ -202,7 +204,8 @@ fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, mounts: &[(Mount, ConfigP
         ("root.readonly", spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false)),
     ];
     for (at, _) in needs.into_iter().filter(|(_, needed)| *needed) {
-        let message = "needs a mount namespace, it would change the host: add {\"type\": \"mount\"} to linux.namespaces";
+        let message =
+            "needs a mount namespace, it would change the host: add {\"type\": \"mount\"} to linux.namespaces";
         problems.push(Problem::new(at, message));
     }
 }

@@ -4,7 +4,6 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::Linux;
 
-use super::ConfigPath;
 use super::namespaces::{Kind, Namespaces};
 use crate::error::Problem;
 
@@ -33,7 +32,8 @@ pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces, problems: &mut Vec<P
         match owner(&file) {
             Some(kind) if namespaces.has(kind) => sysctls.push(Sysctl { file, value: value.clone() }),
             Some(kind) => {
-                let message = format!("{name} is the host's: add {{\"type\": \"{}\"}} to linux.namespaces", kind.name());
+                let message =
+                    format!("{name} is the host's: add {{\"type\": \"{}\"}} to linux.namespaces", kind.name());
                 problems.push(Problem::new("linux.sysctl", message));
             }
             None => {
@@ -50,9 +50,18 @@ pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces, problems: &mut Vec<P
 /// (`net.ipv4.conf.eth0/1.forwarding` is `net/ipv4/conf/eth0.1/forwarding`).
 fn as_file(name: &str) -> String {
     match name.find(['.', '/']).map(|first| name.as_bytes()[first]) {
-        Some(b'.') => {
-            name.chars().map(|letter| if letter == '.' { '/' } else if letter == '/' { '.' } else { letter }).collect()
-        }
+        Some(b'.') => name
+            .chars()
+            .map(|letter| {
+                if letter == '.' {
+                    '/'
+                } else if letter == '/' {
+                    '.'
+                } else {
+                    letter
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     }
 }

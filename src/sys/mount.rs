@@ -133,7 +133,13 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: u64, data: &str) ->
     let target_c = CString::new(target.as_os_str().as_encoded_bytes()).map_err(invalid)?;
     // SAFETY: four C strings that outlive the call.
     let done = unsafe {
-        libc::mount(source_c.as_ptr(), target_c.as_ptr(), kind_c.as_ptr(), flags as libc::c_ulong, data_c.as_ptr().cast())
+        libc::mount(
+            source_c.as_ptr(),
+            target_c.as_ptr(),
+            kind_c.as_ptr(),
+            flags as libc::c_ulong,
+            data_c.as_ptr().cast(),
+        )
     };
     call!("mount"(source, target.display(), kind, format_args!("{flags:#x}"), data) => outcome(done.into())).map(drop)
 }

@@ -126,7 +126,8 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
 fn close_on_exec_by_listing(first: u32) -> Result<()> {
     let listing = std::fs::read_dir("/proc/self/fd").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
     for entry in call!("open"("/proc/self/fd") => listing)?.flatten() {
-        if let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()).filter(|fd| *fd >= first) {
+        if let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()).filter(|fd| *fd >= first)
+        {
             // SAFETY: sets a flag of a descriptor number; a number that is not open makes the call fail with EBADF.
             unsafe { libc::fcntl(fd as RawFd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
@@ -218,9 +219,8 @@ pub fn join_session_keyring(name: &CStr) -> Result<()> {
     let key = call!("keyctl"("KEYCTL_JOIN_SESSION_KEYRING", name.to_string_lossy()) => outcome(key))?;
     let mut description = [0u8; 256];
     // SAFETY: the buffer is writable for its whole length.
-    let length = unsafe {
-        libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, description.as_mut_ptr(), description.len())
-    };
+    let length =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, description.as_mut_ptr(), description.len()) };
     // "keyring;uid;gid;permissions;name", permissions in hexadecimal; see keyctl_describe(3).
     let text = String::from_utf8_lossy(&description[..usize::try_from(length).unwrap_or(0).min(description.len())]);
     if let Some(permissions) = text.split(';').nth(3).and_then(|mask| u32::from_str_radix(mask, 16).ok()) {

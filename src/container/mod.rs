@@ -77,7 +77,14 @@ pub struct Container {
 
 /// An exclusive lock on a container's directory, released when dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] OwnedFd);
+pub struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// A flock(2) belongs to the open file, which init has inherited: closing our descriptor alone would not end it.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Container {
     /// Reads a container's record. Takes no lock: hooks call `state` while create holds it.

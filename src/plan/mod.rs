@@ -3,8 +3,9 @@
 
 pub mod cgroup;
 pub mod device_rules;
-pub mod resources_v1;
-pub mod resources_v2;
+mod resources;
+mod resources_v1;
+mod resources_v2;
 pub mod seccomp;
 
 use std::fmt;

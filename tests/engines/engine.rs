@@ -19,12 +19,15 @@ use crate::snapshot::{self, PODMANS_PARENT};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the holder of the namespaces does: a /run, a /dev/shm (podman's locks) and a loopback of our own, then it
-/// waits for the end of its input, which comes even if the suite is killed.
+/// What the holder of the namespaces does: a /run, a /dev/shm (podman's locks) and a loopback of our own, and the
+/// shared mount that podman would put on /run/netns at the first container. Then it waits for the end of its input,
+/// which comes even if the suite is killed.
 const HOLDER: &str = "
 set -e
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/lock
+mount --bind /run/netns /run/netns
+mount --make-rshared /run/netns
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 busybox ip link set lo up
 if [ \"$1\" = hide-cgroup2 ]; then umount /sys/fs/cgroup/unified; fi
@@ -177,8 +180,9 @@ impl Engine {
             self.ok("pod rm -fa -t 0")?;
             self.ok("rm -fa -t 0")?;
         }
+        remove_inner_parents();
         let mut left = Vec::new();
-        process::until(Duration::from_secs(10), || {
+        process::until(Duration::from_secs(5), || {
             process::reap(None)?;
             left = self.leftovers()?;
             Ok(left.is_empty())
@@ -206,7 +210,9 @@ impl Engine {
     fn leftovers(&self) -> Result<Vec<String>> {
         let others = process::descendants()?.into_iter().filter(|(pid, _)| *pid != self.holder_pid());
         let mut left: Vec<_> = others.map(|(pid, comm)| format!("process {pid} {comm}")).collect();
-        left.extend(self.mounts()?.difference(&self.idle_mounts).cloned());
+        // podman's storage mounts its own directory on itself, and takes that away when it likes.
+        let home = format!(" {} ", self.path(&format!("{0}/{0}", self.driver)));
+        left.extend(self.mounts()?.difference(&self.idle_mounts).filter(|line| !line.contains(&home)).cloned());
         left.extend(snapshot::cgroups().difference(&self.idle_cgroups).cloned());
         left.retain(|line| !line.contains("/sys/fs/cgroup") || line.contains("libpod"));
         Ok(left)
@@ -215,9 +221,13 @@ impl Engine {
     fn kill_descendants(&self) -> Result<()> {
         process::until(Duration::from_secs(10), || {
             process::reap(None)?;
-            let others = process::descendants()?.into_iter().filter(|(pid, _)| *pid != self.holder_pid());
-            // One that is gone already cannot be killed, which is fine.
-            Ok(others.map(|(pid, _)| kill(pid, Signal::SIGKILL).ok()).count() == 0)
+            let mut others = process::descendants()?;
+            others.retain(|(pid, _)| *pid != self.holder_pid());
+            for (pid, _) in &others {
+                // One that is gone already cannot be killed, which is fine.
+                kill(*pid, Signal::SIGKILL).ok();
+            }
+            Ok(others.is_empty())
         })?;
         Ok(())
     }
@@ -292,10 +302,8 @@ helper_binaries_dir = ["/usr/lib/podman", "/usr/libexec/podman"]
 
     fn configure_storage(&self) -> Result<()> {
         let (root, runroot) = (self.path(self.driver), self.path("runroot"));
-        let storage = format!(
-            "[storage]\ndriver = \"{}\"\ngraphroot = \"{root}\"\nrunroot = \"{runroot}\"\n",
-            self.driver
-        );
+        let storage =
+            format!("[storage]\ndriver = \"{}\"\ngraphroot = \"{root}\"\nrunroot = \"{runroot}\"\n", self.driver);
         Ok(fs::write(self.path("storage.conf"), storage)?)
     }
 
@@ -328,6 +336,19 @@ fn hold_namespaces(runtime: &Path) -> Result<Child> {
     BufReader::new(holder.stdout.take().context("no pipe")?).read_line(&mut line)?;
     ensure!(line == "ready\n", "the namespaces could not be made");
     Ok(holder)
+}
+
+/// Removes the empty cgroups between podman's parent and its containers, as pods have them.
+///
+/// podman removes them where it made them, in the v1 controllers; in the others (name=systemd, cgroup2) the runtime
+/// makes them on its way, and no runtime removes more than its container's own.
+fn remove_inner_parents() {
+    for entry in parents().iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("libpod-") {
+            fs::remove_dir(entry.path().join("conmon")).ok();
+            fs::remove_dir(entry.path()).ok();
+        }
+    }
 }
 
 /// podman's parent cgroup in each hierarchy that has it.

@@ -92,11 +92,7 @@ fn read_terminal(master: OwnedFd, child: &Child) -> Result<Outcome> {
         }
         thread::sleep(Duration::from_millis(3));
     }
-    Ok(Outcome {
-        code: code.unwrap_or(-1),
-        out: String::from_utf8_lossy(&bytes).replace('\r', ""),
-        err: String::new(),
-    })
+    Ok(Outcome { code: code.unwrap_or(-1), out: String::from_utf8_lossy(&bytes).replace('\r', ""), err: String::new() })
 }
 
 /// Waits for a child; `None` when it had to be killed because it did not end.

@@ -73,7 +73,8 @@ fn detached_terminal(e: &Engine) -> Result<()> {
 
 fn ps_and_inspect(e: &Engine) -> Result<()> {
     let id = e.start_sh("listed", "", "exec sleep 50")?;
-    same(e.ok("ps --no-trunc --format {{.ID}},{{.Names}},{{.State}}")?, format!("{id},listed,running"))?;
+    let listed = e.ok("ps --no-trunc --filter status=running --format {{.ID}},{{.Names}}")?;
+    same(listed, format!("{id},listed"))?;
     let pid = e.pid("listed")?;
     same(std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim(), "sleep")?;
     same(e.ok("inspect --format {{.OCIRuntime}} listed")?, e.runtime.display().to_string())

@@ -6,10 +6,7 @@ use super::{Case, exits, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
-pub const CASES: &[Case] = &[
-    Case { name: "pod", check: pod },
-    Case { name: "pod_shared_pid", check: shared_pid },
-];
+pub const CASES: &[Case] = &[Case { name: "pod", check: pod }, Case { name: "pod_shared_pid", check: shared_pid }];
 
 fn pod(e: &Engine) -> Result<()> {
     e.ok("pod create --name pod --hostname podhost")?;

@@ -64,16 +64,22 @@ fn terminal(e: &Engine) -> Result<()> {
 }
 
 fn workdir_and_env(e: &Engine) -> Result<()> {
-    same(e.sh("--workdir /usr/bin --env A=1 --env B=", "pwd; echo \"$A,${B-unset},$PATH\"")?, "/usr/bin\n1,,/usr/bin:/bin")
+    same(
+        e.sh("--workdir /usr/bin --env A=1 --env B=", "pwd; echo \"$A,${B-unset},$PATH\"")?,
+        "/usr/bin\n1,,/usr/bin:/bin",
+    )
 }
 
 fn hostname(e: &Engine) -> Result<()> {
-    same(e.sh("--hostname web.example", "hostname; cat /etc/hostname /proc/sys/kernel/hostname")?, ["web.example"; 3].join("\n"))
+    same(
+        e.sh("--hostname web.example", "echo $(hostname) $(cat /etc/hostname) $(cat /proc/sys/kernel/hostname)")?,
+        ["web.example"; 3].join(" "),
+    )
 }
 
-/// --init: podman's catatonit is the first process and starts ours.
+/// --init: podman's catatonit, mounted as podman-init, is the first process and starts ours.
 fn init(e: &Engine) -> Result<()> {
-    same(e.sh("--init", "cat /proc/1/comm; test $$ -gt 1 && echo below")?, "catatonit\nbelow")
+    same(e.sh("--init", "cat /proc/1/comm; test $$ -gt 1 && echo below")?, "podman-init\nbelow")
 }
 
 /// --preserve-fds hands descriptors 3.. to the program.

@@ -180,10 +180,10 @@ impl Engine {
             self.ok("pod rm -fa -t 0")?;
             self.ok("rm -fa -t 0")?;
         }
-        remove_inner_parents();
         let mut left = Vec::new();
         process::until(Duration::from_secs(5), || {
             process::reap(None)?;
+            remove_inner_parents();
             left = self.leftovers()?;
             Ok(left.is_empty())
         })?;
@@ -251,10 +251,12 @@ impl Engine {
     /// `WRAPPER… nsenter …` with the environment that podman gets: nothing of ours but the path.
     fn enter(&self, wrapper: &[&str]) -> Command {
         let holder = self.holder.id().to_string();
-        let nsenter = ["nsenter", "--target", &holder, "--mount", "--net", "--"];
+        // The working directory is conmon's too, which leaves a file there when a container runs out of memory.
+        let directory = format!("--wdns={}", self.path("home"));
+        let nsenter = ["nsenter", "--target", &holder, "--mount", "--net", &directory, "--"];
         let words: Vec<_> = wrapper.iter().chain(&nsenter).collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).env_clear().current_dir("/");
+        command.args(&words[1..]).env_clear();
         command.env("PATH", PATH).env("HOME", self.path("home")).env("TMPDIR", self.path("tmp")).env("TERM", "xterm");
         command.env("CONTAINERS_CONF", self.path("containers.conf"));
         command.env("CONTAINERS_STORAGE_CONF", self.path("storage.conf"));

@@ -1,9 +1,9 @@
 //! podman in a world of its own: namespaces, storage, configuration, clean-up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub struct Engine {
     /// What the namespace's mounts and the host's cgroups are when no container exists.
     idle_mounts: BTreeSet<String>,
     idle_cgroups: BTreeSet<String>,
+    devices: BTreeMap<&'static str, (u32, u32, u32)>,
     /// Parent cgroups that were there before us are not ours to remove.
     old_parents: Vec<PathBuf>,
 }
@@ -67,6 +68,7 @@ impl Engine {
             driver: "overlay",
             idle_mounts: BTreeSet::new(),
             idle_cgroups: snapshot::cgroups(),
+            devices: snapshot::devices(),
             old_parents: parents(),
         };
         engine.configure()?;
@@ -192,7 +194,7 @@ impl Engine {
             self.kill_descendants()?;
             bail!("left behind:\n  {}", left.join("\n  "));
         }
-        Ok(())
+        self.check_devices()
     }
 
     /// Ends every container, process and namespace of the suite and removes its files.
@@ -214,8 +216,21 @@ impl Engine {
         let home = format!(" {} ", self.path(&format!("{0}/{0}", self.driver)));
         left.extend(self.mounts()?.difference(&self.idle_mounts).filter(|line| !line.contains(&home)).cloned());
         left.extend(snapshot::cgroups().difference(&self.idle_cgroups).cloned());
-        left.retain(|line| !line.contains("/sys/fs/cgroup") || line.contains("libpod"));
         Ok(left)
+    }
+
+    /// Checks that no runtime gave the host's /dev/null to a container's user (crun does, when it chowns stdio), and
+    /// puts that right.
+    fn check_devices(&self) -> Result<()> {
+        let now = snapshot::devices();
+        if now == self.devices {
+            return Ok(());
+        }
+        for (path, (owner, group, mode)) in &self.devices {
+            chown(path, Some(*owner), Some(*group))?;
+            fs::set_permissions(path, Permissions::from_mode(*mode))?;
+        }
+        bail!("the host's devices were {:?} and are {now:?} (owner, group, mode)", self.devices);
     }
 
     fn kill_descendants(&self) -> Result<()> {

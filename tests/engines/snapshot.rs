@@ -1,7 +1,8 @@
-//! What a container could leave behind on the host: mounts, cgroups, network devices, processes of ours.
+//! What a container could leave behind on the host: mounts, cgroups, network devices, processes, changed devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -45,13 +46,26 @@ pub fn mounts(mountinfo: &str) -> Result<BTreeSet<String>> {
     Ok(text.lines().filter_map(line).collect())
 }
 
-/// Every cgroup directory of every hierarchy, but not the parents that podman keeps.
+/// The cgroups of every hierarchy that an engine's container can be in, but not the parents that podman keeps.
+///
+/// Others have cgroups too and make new ones while we run; an engine's are named after it or after a container's id.
 pub fn cgroups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect_directories(Path::new("/sys/fs/cgroup"), &mut found);
     let kept = [format!("/{PODMANS_PARENT}"), format!("/{PODMANS_PARENT}/conmon")];
-    found.retain(|path| !kept.iter().any(|end| path.ends_with(end)));
+    found.retain(|path| is_an_engines(path) && !kept.iter().any(|end| path.ends_with(end)));
     found
+}
+
+fn is_an_engines(cgroup: &str) -> bool {
+    let is_id = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    cgroup.split('/').any(|name| is_id(name) || name.starts_with("libpod") || name.starts_with("buildah"))
+}
+
+/// The device nodes that a container's stdio can be, with owner, group and mode.
+pub fn devices() -> BTreeMap<&'static str, (u32, u32, u32)> {
+    let known = |path| fs::metadata(path).ok().map(|node| (path, (node.uid(), node.gid(), node.mode())));
+    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/tty"].into_iter().filter_map(known).collect()
 }
 
 /// Directories below `directory`. One that vanishes meanwhile is none.

@@ -155,6 +155,11 @@ impl Engine {
         process::run(self.enter(&[]).args(program), "")
     }
 
+    /// Whether the runtime under test is the one of this name, whose known deviation a case lets pass.
+    pub fn is(&self, name: &str) -> bool {
+        self.runtime.file_name().is_some_and(|file| file == name)
+    }
+
     /// A process in podman's mount namespace, whose /proc/PID/root shows its mounts.
     pub fn namespace_pid(&self) -> u32 {
         self.holder.id()

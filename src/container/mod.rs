@@ -30,6 +30,7 @@ pub const SCHEMA: u32 = 1;
 
 /// What is remembered of a container. The names of runc's `state.json` are kept where the meaning is the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// See [`SCHEMA`].
     pub schema: u32,

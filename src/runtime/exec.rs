@@ -45,7 +45,6 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
         (Some(socket), Some(console)) => socket.hand_over(&console).map(|()| None)?,
         (_, console) => console,
     };
-    set_rlimits(&program.limits.rlimits, pid)?;
     if let Some(socket) = &options.pidfd_socket {
         listener::send_pidfd(socket, &joining.child.pidfd)?;
     }
@@ -245,6 +244,10 @@ impl Joining {
         let mut console = None;
         loop {
             match self.channel.expect().step(|| "wait for the process")? {
+                Message::NeedLimits => {
+                    set_rlimits(&program.limits.rlimits, self.child.pid)?;
+                    self.channel.send(&Message::Limited)?;
+                }
                 Message::Console(master) => console = Some(master),
                 Message::SeccompListener(notifier) => {
                     if let Some(filter) = &program.seccomp {

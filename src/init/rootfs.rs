@@ -53,14 +53,24 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     } else {
         mount::clone_tree_at(CWD, &plan.path, true)?
     };
-    let slash = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
+    let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
+        if !namespaces.has(Kind::User) {
+            // A copy is a peer of the host's mount, where all that is mounted inside would appear. The volumes stay peers.
+            let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
+            classic::set_attributes(&tree, &slave, true)?;
+        }
         // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
     }
     mount::attach(&tree, &slash)?;
     Ok(Root::new(tree))
+}
+
+fn open_slash() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))
 }
 
 /// Asks the runtime for a mount that is beyond our rights: `None` is the root, else a step of the plan.
@@ -134,9 +144,13 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
         call!("fchdir"(sys::Fd(root.fd())) => rustix::process::fchdir(root.fd()))?;
         match plan.leave {
             Leave::Pivot => {
+                let is_shared = plan.propagation & ms::SHARED != 0;
+                let old = is_shared.then(open_slash).transpose()?;
                 mount::pivot_root_here()?;
-                if plan.propagation & ms::SHARED != 0 {
-                    // The old root is on top of "." now; its going must not reach the host.
+                if let Some(old) = old {
+                    // The old root lies on the new one now, and its going must not reach the host. "." still is the new
+                    // one, whose volumes must stay peers of the host's.
+                    call!("fchdir"(sys::Fd(&old)) => rustix::process::fchdir(&old))?;
                     classic::set_propagation_here(ms::SLAVE | ms::REC)?;
                 }
                 mount::detach(".")?;

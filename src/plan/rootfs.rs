@@ -384,9 +384,6 @@ fn push_finish(spec: &Spec, late: Vec<Step<What>>, rootfs: &mut Rootfs, problems
     if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
         finish.push(Step::new(What::Console, ConfigPath::new("process.terminal")));
     }
-    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
-        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
-    }
     finish.extend(late);
     type Make = fn(PathBuf) -> What;
     let lists: [(&'static str, Option<&Option<Vec<String>>>, Make); 2] = [
@@ -404,6 +401,10 @@ fn push_finish(spec: &Spec, late: Vec<Step<What>>, rootfs: &mut Rootfs, problems
     }
     if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
         finish.push(Step::new(What::ReadOnlyRoot, ConfigPath::new("root.readonly")));
+    }
+    // Last: nothing of an unbindable tree could be copied to lie read-only over itself.
+    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
+        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
     }
 }
 

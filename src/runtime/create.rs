@@ -21,6 +21,7 @@ use crate::host;
 use crate::log;
 use crate::plan::hooks::HookKind;
 use crate::plan::limits::Rlimit;
+use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
 use crate::sys::process::{self, Child};
 
@@ -185,6 +186,7 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         owner: rustix::process::getuid().as_raw(),
         committed: false,
         namespaces: kinds,
+        shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),

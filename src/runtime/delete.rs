@@ -13,7 +13,6 @@ use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::plan::hooks::HookKind;
-use crate::plan::namespaces::Kind;
 use crate::sys::process;
 
 /// How long a killed init may take to die.
@@ -102,7 +101,7 @@ fn kill_init(container: &Container) -> Result<()> {
 /// continue as if the hook had succeeded".
 pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
     let cgroup = container.cgroup();
-    if !container.record.namespaces.contains(&Kind::Pid) {
+    if container.record.may_outlive_init() {
         cgroup.kill(libc::SIGKILL)?;
     }
     cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;

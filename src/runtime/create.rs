@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::{Environment, listener, mounts, notify, spawn};
+use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
 use crate::cli;
@@ -19,7 +19,7 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
-use crate::plan::hooks::HookKind;
+use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
@@ -92,11 +92,12 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     }
     set_oom_score(&plan, pid)?;
     channel.send(&Message::Proceed)?;
-    new.converse(&channel, &plan, &host, environment, Phase::Furnishing)?;
+    new.converse(&channel, &plan, &host, Phase::Furnishing)?;
+    new.poststop = Some(plan.hooks.clone());
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
     channel.send(&Message::HooksDone)?;
-    new.converse(&channel, &plan, &host, environment, Phase::Leaving)?;
+    new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
     }
@@ -240,21 +241,34 @@ enum Phase {
 }
 
 /// A container that is being made. Dropped before `commit`, it takes everything back.
-struct Creating {
+struct Creating<'a> {
+    environment: &'a Environment,
     container: Container,
     #[allow(dead_code)] // Held for its drop.
     lock: Lock,
     init: Option<Child>,
     cgroup: Option<Cgroup>,
     console: Option<OwnedFd>,
+    /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
+    /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
+    poststop: Option<Hooks>,
     committed: bool,
 }
 
-impl Creating {
+impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
-    fn reserve(environment: &Environment, record: Record) -> Result<Creating> {
+    fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
         let (container, lock) = container::reserve(&environment.root, record)?;
-        Ok(Creating { container, lock, init: None, cgroup: None, console: None, committed: false })
+        Ok(Creating {
+            environment,
+            container,
+            lock,
+            init: None,
+            cgroup: None,
+            console: None,
+            poststop: None,
+            committed: false,
+        })
     }
 
     fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
@@ -294,14 +308,7 @@ impl Creating {
     }
 
     /// Serves init until it has finished a phase.
-    fn converse(
-        &mut self,
-        channel: &Channel,
-        plan: &Plan,
-        host: &Host,
-        environment: &Environment,
-        phase: Phase,
-    ) -> Result<()> {
+    fn converse(&mut self, channel: &Channel, plan: &Plan, host: &Host, phase: Phase) -> Result<()> {
         let pid = self.container.record.init_process_pid;
         loop {
             match channel.receive()? {
@@ -319,7 +326,7 @@ impl Creating {
                         listener::send_notifier(filter, &notifier, pid, &self.state())?;
                     }
                 }
-                Some(Message::Warning(text)) => environment.log.warning(&text),
+                Some(Message::Warning(text)) => self.environment.log.warning(&text),
                 Some(Message::RootfsReady) if phase == Phase::Furnishing => return Ok(()),
                 Some(Message::Ready) if phase == Phase::Leaving => return Ok(()),
                 Some(Message::Failed(error)) => return Err(error),
@@ -359,7 +366,7 @@ impl Creating {
     }
 }
 
-impl Drop for Creating {
+impl Drop for Creating<'_> {
     fn drop(&mut self) {
         if self.committed {
             return;
@@ -374,5 +381,8 @@ impl Drop for Creating {
             let _ = cgroup.remove();
         }
         let _ = self.container.forget();
+        if let Some(hooks) = &self.poststop {
+            delete::run_poststop(hooks, &self.container, self.environment);
+        }
     }
 }

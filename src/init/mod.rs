@@ -67,6 +67,8 @@ pub struct Join<'a> {
     pub cgroup: Entrance,
     /// The container's init, and its namespaces to join (`CLONE_NEW*`).
     pub target: (OwnedFd, u32),
+    /// The container's root, where no mount namespace leads there.
+    pub root: Option<OwnedFd>,
     /// How many descriptors from 3 on the program gets.
     pub preserved_fds: u32,
 }

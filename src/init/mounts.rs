@@ -81,7 +81,7 @@ fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd
     }
     let made = match make_detached(plan, &place, kind, device) {
         Err(error) if error.call_name() == Some("fsopen") && mount::is_unavailable(&error) => {
-            return classic::mount_filesystem(root, plan, &place, kind, device);
+            return classic::mount_filesystem(root, plan, &place, kind, device).map_err(|error| explain(error, kind));
         }
         made => made.map_err(|error| explain(error, kind))?,
     };

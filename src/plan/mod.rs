@@ -172,7 +172,8 @@ impl Program {
 /// What the command line and the caller's environment add: socket activation and readiness.
 fn with_request(program: Option<Program>, mut rootfs: Rootfs, request: &Request<'_>) -> (Option<Program>, Rootfs) {
     let mut variables = request.environment.to_vec();
-    if let Some(directory) = request.notify_directory {
+    // The socket's directory can be had in a mount namespace only.
+    if let Some(directory) = request.notify_directory.filter(|_| rootfs.leave != rootfs::Leave::Chroot) {
         rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify"), ConfigPath::new("mounts")));
         variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
     }

@@ -166,11 +166,8 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
                     mount::detach(".")?;
                 }
             }
-            Leave::Move => {
-                mount::move_here_to_root()?;
-                call!("chroot"(".") => rustix::process::chroot("."))?;
-            }
-            Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
+            // The root's mount lies over `/` already, where joining the namespace will find it.
+            Leave::Cover | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
         }
         call!("chdir"("/") => rustix::process::chdir("/"))?;
         check_is_root(root)

@@ -32,8 +32,8 @@ pub struct Rootfs {
 pub enum Leave {
     /// pivot_root(2).
     Pivot,
-    /// Moving the root's mount over `/`, for an initramfs (`--no-pivot`).
-    Move,
+    /// The root's mount lies over `/` and stays there, for an initramfs (`--no-pivot`).
+    Cover,
     /// chroot(2) alone: there is no mount namespace to change.
     Chroot,
 }
@@ -157,7 +157,7 @@ fn plan_root(spec: &Spec, request: &Request<'_>, namespaces: &Namespaces, proble
     };
     let leave = match (namespaces.has(Kind::Mount), request.no_pivot) {
         (false, _) => Leave::Chroot,
-        (true, true) => Leave::Move,
+        (true, true) => Leave::Cover,
         (true, false) => Leave::Pivot,
     };
     let propagation = match spec.linux().as_ref().and_then(|linux| propagation(linux, problems)) {

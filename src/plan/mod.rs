@@ -15,6 +15,7 @@ mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+mod text;
 
 use std::fmt;
 use std::path::Path;

@@ -97,9 +97,7 @@ fn with_flags(
         if process.capabilities().is_none() {
             process.set_capabilities(own.capabilities().clone());
         }
-        for (given, container) in [(process.oom_score_adj(), own.oom_score_adj())] {
-            process.set_oom_score_adj(given.or(container));
-        }
+        process.set_oom_score_adj(process.oom_score_adj().or(own.oom_score_adj()));
         return Ok(process);
     }
     if options.command.is_empty() {

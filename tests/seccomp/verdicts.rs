@@ -5,12 +5,9 @@ use serde_json::{Value, json};
 
 use crate::interpreter::{Call, run};
 use crate::{
-    ALLOW, AUDIT_AARCH64, AUDIT_ARM, AUDIT_I386, AUDIT_X86_64, ERRNO, KILL, KILL_PROCESS, LOG, NOTIFY, PROFILES, TRACE,
-    TRAP, X32_BIT, filter, policy, profile, try_filter,
+    ALLOW, AUDIT_AARCH64, AUDIT_ARM, AUDIT_I386, AUDIT_X86_64, ENOSYS, EPERM, ERRNO, KILL, KILL_PROCESS, LOG, NOTIFY,
+    PROFILES, TRACE, TRAP, X32_BIT, filter, policy, profile, try_filter,
 };
-
-const ENOSYS: u32 = ERRNO | 38;
-const EPERM: u32 = ERRNO | 1;
 
 fn answer(filter: &Filter, audit: u32, number: u32, arguments: [u64; 6]) -> u32 {
     run(&filter.program, &Call { number, audit, arguments }).answer
@@ -204,13 +201,18 @@ fn a_call_newer_than_the_policy_does_not_exist() {
 
 #[test]
 fn arms_own_calls_do_not_count_as_the_newest() {
-    let rule = json!([{ "names": ["openat2", "set_tls"], "action": "SCMP_ACT_ALLOW" }]);
     let policy = policy(json!({
-        "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_ARM"], "syscalls": rule,
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_ARM"],
+        "syscalls": [
+            { "names": ["openat2", "set_tls"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["cacheflush"], "action": "SCMP_ACT_ERRNO" },
+        ],
     }));
     let filter = filter(&policy, Architecture::Aarch64);
     assert_eq!(answer(&filter, AUDIT_ARM, 438, [0; 6]), ENOSYS);
     assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0005, [0; 6]), ALLOW);
+    assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0002, [0; 6]), EPERM, "cacheflush is named, to no effect");
     assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0006, [0; 6]), ENOSYS);
 }
 

@@ -315,10 +315,12 @@ fn refuse_x32(ranges: &mut Vec<Range>, default: u32) {
 fn add_ranges(ranges: &mut Vec<Range>, policy: &Policy, architecture: Architecture, problems: &mut Vec<Problem>) {
     let mut verdicts = verdicts(policy, architecture, problems);
     let newest = newest(policy, architecture);
-    if let Some(newest) = newest
-        && let Err(place) = verdicts.binary_search_by_key(&newest, |(number, _)| *number)
-    {
-        verdicts.insert(place, (newest, Verdict::Always(policy.default)));
+    // A name counts as known even if its rules do nothing.
+    let numbers = policy.calls.iter().filter_map(|call| call.numbers.on(architecture));
+    for number in numbers.filter(|number| newest.is_some_and(|newest| *number >= newest)) {
+        if let Err(place) = verdicts.binary_search_by_key(&number, |(number, _)| *number) {
+            verdicts.insert(place, (number, Verdict::Always(policy.default)));
+        }
     }
     let unnamed = |number| match newest {
         Some(newest) if number > newest => Verdict::Always(ENOSYS),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The answers that a policy allows for a call that one of its names is about.
-fn answers(policy: &LinuxSeccomp, call: &Call) -> Vec<u32> {
+pub fn answers(policy: &LinuxSeccomp, call: &Call) -> Vec<u32> {
     let default = answer(policy.default_action());
     let is_about =
         |entry: &&LinuxSyscall| entry.names().iter().any(|name| number(name, scmp_arch(call)) == Some(call.number));

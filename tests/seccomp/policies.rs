@@ -42,7 +42,7 @@ pub const ACTIONS: &[&str] = &[
 ];
 
 pub const EQ: &str = "SCMP_CMP_EQ";
-const NE: &str = "SCMP_CMP_NE";
+pub const NE: &str = "SCMP_CMP_NE";
 const MASKED_EQ: &str = "SCMP_CMP_MASKED_EQ";
 pub const OPERATORS: &[&str] = &[EQ, NE, MASKED_EQ, "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_GE", "SCMP_CMP_GT"];
 

@@ -69,9 +69,9 @@ pub fn any_policy(operators: &'static [&'static str], most: usize) -> impl Strat
 /// compares one argument for equality.
 ///
 /// When a rule fails half-way, the next one may be compared with the word that was loaded last instead of its own
-/// (`a0 = 0`, and `a0 = 1` with `a1 = 1`: the call 1, 0 is taken for one of the first rule); rules are dropped
-/// because others hold, where they do not; and `seccomp_rule_add` may not come back at all. Those policies are held
-/// against the spec in `model`.
+/// (`a0 = 0` and `a0 = 2` for two calls, and `a0 = 1` with `a1 = 1` for one of them: its call 1, 0 is answered as if
+/// `a0` were 0); rules are dropped because others hold, where they do not; and `seccomp_rule_add` may not come back
+/// at all. Those policies are held against the spec in `model`.
 pub fn is_within_libseccomp(policy: &LinuxSeccomp) -> bool {
     // i386 has these behind one number, told by the first argument.
     let sockets = ["socket", "accept4", "socketcall"];

@@ -3,6 +3,8 @@
 //! The runtime is minicon as built here (`cargo build --profile quick`), or the one that `RUNTIME` names: the suite
 //! holds for runc too, but for the tests that say why not.
 
+mod commands;
 mod lifecycle;
+mod process;
 mod support;
 mod zz;

@@ -5,6 +5,8 @@
 
 mod commands;
 mod lifecycle;
+mod mount_options;
+mod mounts;
 mod process;
 mod support;
 mod zz;

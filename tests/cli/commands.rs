@@ -24,7 +24,9 @@ fn the_version_is_printed_as_engines_read_it() {
 #[test]
 fn help_succeeds() {
     let t = Test::new();
-    for words in [&["--help"][..], &["-h"], &["help"], &["create", "--help"], &["exec", "-h"], &["checkpoint", "--help"]] {
+    for words in
+        [&["--help"][..], &["-h"], &["help"], &["create", "--help"], &["exec", "-h"], &["checkpoint", "--help"]]
+    {
         let output = t.runtime(words).run().ok();
         assert!(output.stdout.len() > 100, "{words:?} prints {:?}", output.stdout);
     }
@@ -215,7 +217,8 @@ fn spec_for_the_unprivileged_maps_the_caller_to_root() {
     let dir = t.directory("bundle");
     t.runtime(["spec", "--rootless", "--bundle"]).arg(&dir).run().ok();
     let config: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).expect("written")).expect("JSON");
-    let kinds: Vec<_> = config["linux"]["namespaces"].as_array().expect("namespaces").iter().map(|n| &n["type"]).collect();
+    let kinds: Vec<_> =
+        config["linux"]["namespaces"].as_array().expect("namespaces").iter().map(|n| &n["type"]).collect();
     assert!(kinds.contains(&&Value::from("user")) && !kinds.contains(&&Value::from("network")), "{kinds:?}");
     assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
     assert_eq!(config["linux"]["uidMappings"][0]["size"], 1);

@@ -125,8 +125,7 @@ fn check_below(t: &Test, table: &[(&[&str], &str)]) {
     let source = t.directory("tree");
     let below = t.directory("tree/sub");
     mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
-    let bind =
-        |options: Vec<&str>| json!({"type": "bind", "source": &source, "options": ([&["rbind"][..], &options].concat())});
+    let bind = |options: Vec<&str>| json!({"type": "bind", "source": &source, "options": ([&["rbind"][..], &options].concat())});
     check(t, table, bind, "/mnt/sub");
     umount(&below).expect("umount");
 }

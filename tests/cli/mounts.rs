@@ -24,7 +24,8 @@ fn a_directory_and_a_file_are_bound() {
     let directory = t.directory("data");
     fs::write(directory.join("file"), "words\n").expect("write");
     let b = t.sh("cat /mnt/file /etc/passwd; echo more >/mnt/new").own_rootfs();
-    let b = b.mount("bind", &directory, "/mnt", &["bind"]).mount("none", directory.join("file"), "/etc/passwd", &["bind"]);
+    let b =
+        b.mount("bind", &directory, "/mnt", &["bind"]).mount("none", directory.join("file"), "/etc/passwd", &["bind"]);
     b.run().ok().prints("words\nwords");
     assert_eq!(fs::read_to_string(directory.join("new")).expect("written inside"), "more\n");
 }
@@ -162,7 +163,8 @@ fn the_default_devices_and_links_are_there() {
     let script = "cd /dev; for d in null zero full random urandom tty; do stat -c '%n %F %t:%T %a %u' $d; done; \
                   for l in ptmx fd stdin stdout stderr; do echo $l $(readlink $l); done";
     let device = |name, number| format!("{name} character special file {number} 666 0");
-    let devices = [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")];
+    let devices =
+        [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")];
     let mut expected: Vec<_> = devices.map(|(name, number)| device(name, number)).into();
     expected.push("ptmx pts/ptmx".into());
     expected.push("fd /proc/self/fd".into());
@@ -206,7 +208,8 @@ fn masked_paths_are_empty_and_missing_ones_no_error() {
 fn read_only_paths_cannot_be_written_to() {
     let t = Test::new();
     let paths = json!(["/home", "/etc/passwd", "/no/such/path"]);
-    let script = "touch /home/x 2>/dev/null || echo refused; echo x 2>/dev/null >>/etc/passwd || echo refused; ls /home";
+    let script =
+        "touch /home/x 2>/dev/null || echo refused; echo x 2>/dev/null >>/etc/passwd || echo refused; ls /home";
     t.sh(script).own_rootfs().set("/linux/readonlyPaths", paths).run().ok().prints("refused\nrefused\nann");
 }
 
@@ -240,7 +243,8 @@ fn device_nodes_and_links_stay_inside_the_root() {
     let Some(t) = Test::of_minicon("runc 1.1.5 has CVE-2026-41579: it would write on this host") else { return };
     let outside = t.directory("outside");
     fs::write(outside.join("ptmx"), "keep").expect("write");
-    let b = t.bundle(&["true"]).own_rootfs().unmount("/dev").unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue");
+    let b =
+        t.bundle(&["true"]).own_rootfs().unmount("/dev").unmount("/dev/pts").unmount("/dev/shm").unmount("/dev/mqueue");
     fs::remove_dir(b.rootfs().join("dev")).expect("rmdir");
     symlink(&outside, b.rootfs().join("dev")).expect("symlink");
     b.run();

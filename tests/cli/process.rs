@@ -83,7 +83,8 @@ fn resource_limits_are_set() {
         {"type": "RLIMIT_STACK", "soft": 4194304, "hard": 8388608}
     ]);
     let output = t.bundle(&["cat", "/proc/self/limits"]).set("/process/rlimits", limits).run().ok();
-    for (name, soft, hard) in [("open files", 100, 200), ("core file size", 0, 4096), ("stack size", 4194304, 8388608)] {
+    for (name, soft, hard) in [("open files", 100, 200), ("core file size", 0, 4096), ("stack size", 4194304, 8388608)]
+    {
         let line = output.lines().into_iter().find(|line| line.contains(name)).expect("the limit").to_owned();
         let numbers: Vec<_> = line.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).collect();
         assert_eq!(numbers, [soft, hard], "{line}");

@@ -168,6 +168,16 @@ impl<'t> Bundle<'t> {
         self.state()["pid"].as_i64().expect("a pid") as i32
     }
 
+    /// Where the running container is in the hierarchy of a cgroup v1 controller.
+    #[track_caller]
+    pub fn cgroup(&self, controller: &str) -> PathBuf {
+        let groups =
+            procfs::process::Process::new(self.pid()).and_then(|init| init.cgroups()).expect("/proc/PID/cgroup");
+        let group = groups.0.iter().find(|group| group.controllers.iter().any(|name| name == controller));
+        let path = &group.expect("the controller").pathname;
+        Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+    }
+
     /// Waits for a status; the container need not exist yet.
     #[track_caller]
     pub fn becomes(&self, status: &str) {

@@ -60,6 +60,12 @@ impl Cmd {
         self
     }
 
+    /// Wraps the call into a line of shell, which runs it as `"$@"`.
+    pub fn through(self, script: &str) -> Self {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        Cmd::new("/bin/sh").args(["-c", script, "sh"]).args(words).limit(self.limit.as_secs())
+    }
+
     pub fn limit(mut self, seconds: u64) -> Self {
         self.limit = Duration::from_secs(seconds);
         self
@@ -214,7 +220,8 @@ impl Output {
 
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}) from {}: {}", self.call, self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("not JSON ({e}) from {}: {}", self.call, self.stdout))
     }
 
     /// What is printed by now: a container lives on after `create` or `run -d` and writes to the same file.

@@ -17,8 +17,9 @@ use procfs::process::{MountInfos, Process, all_processes};
 
 use super::command::reap;
 
-/// What is the host's own business: session managers make and remove such cgroups at any time.
-const FOREIGN_CGROUPS: &[&str] = &[".slice", ".scope", "process_api"];
+/// The names of cgroups that are somebody else's business: session managers and engines make and remove them at any
+/// time. A container of this test below them still counts.
+const FOREIGN_CGROUPS: &[&str] = &[".slice", ".scope", "process_api", "libpod_parent", "docker", "buildah", "kubepods"];
 
 /// How long a difference may last: what others do passes, a leak stays.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,12 +29,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Snapshot(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Snapshot {
-    pub fn take(root: &Path) -> Self {
+    pub fn take(root: &Path, tag: &str) -> Self {
         reap();
         Snapshot(BTreeMap::from([
             ("process", descendants().iter().map(process_line).collect()),
             ("mount", mounts()),
-            ("cgroup", cgroups().iter().map(|path| path.display().to_string()).collect()),
+            ("cgroup", cgroups().iter().map(|p| p.display().to_string()).filter(|p| is_ours(p, tag)).collect()),
             ("network device", names(Path::new("/sys/class/net"))),
             ("state directory", state_directories(root)),
             ("open file", open_files()),
@@ -62,7 +63,7 @@ pub fn own_mounts() {
 pub fn compare(before: &Snapshot, root: &Path, tag: &str) {
     let start = Instant::now();
     loop {
-        let differences = before.differences(&Snapshot::take(root));
+        let differences = before.differences(&Snapshot::take(root, tag));
         if differences.is_empty() {
             return;
         }
@@ -92,7 +93,9 @@ fn descendants() -> Vec<Process> {
     let mut family = BTreeSet::from([std::process::id() as i32]);
     loop {
         let known = family.len();
-        family.extend(all.iter().filter(|(stat, _)| family.contains(&stat.ppid)).map(|(stat, _)| stat.pid).collect::<Vec<_>>());
+        family.extend(
+            all.iter().filter(|(stat, _)| family.contains(&stat.ppid)).map(|(stat, _)| stat.pid).collect::<Vec<_>>(),
+        );
         if family.len() == known {
             break;
         }
@@ -127,11 +130,15 @@ pub fn cgroups() -> Vec<PathBuf> {
     while next < found.len() {
         let entries = fs::read_dir(&found[next]).into_iter().flatten().flatten();
         let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        let ours = |path: &PathBuf| !FOREIGN_CGROUPS.iter().any(|end| path.to_string_lossy().ends_with(end));
-        found.extend(directories.map(|entry| entry.path()).filter(ours).collect::<Vec<_>>());
+        found.extend(directories.map(|entry| entry.path()).collect::<Vec<_>>());
         next += 1;
     }
     found
+}
+
+/// Whether a cgroup, if it comes or goes, is of interest.
+fn is_ours(path: &str, tag: &str) -> bool {
+    path.contains(tag) || !path.split('/').any(|name| FOREIGN_CGROUPS.iter().any(|known| name.contains(known)))
 }
 
 fn state_directories(root: &Path) -> BTreeSet<String> {
@@ -143,7 +150,10 @@ fn open_files() -> BTreeSet<String> {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc/self/fd").flatten();
     let own = format!("/proc/{}/fd", std::process::id());
     let lines = entries.filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?)));
-    lines.filter(|(_, to)| *to != Path::new(&own)).map(|(fd, to)| format!("{} {}", fd.display(), to.display())).collect()
+    lines
+        .filter(|(_, to)| *to != Path::new(&own))
+        .map(|(fd, to)| format!("{} {}", fd.display(), to.display()))
+        .collect()
 }
 
 fn names(directory: &Path) -> BTreeSet<String> {

@@ -48,7 +48,8 @@ impl Test {
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let root = dir.path().join("root");
         std::fs::create_dir(&root).expect("mkdir");
-        Test { made: Cell::new(0), before: Snapshot::take(&root), root, dir, _turn: turn }
+        let before = Snapshot::take(&root, &tag_of(&dir));
+        Test { made: Cell::new(0), before, root, dir, _turn: turn }
     }
 
     /// A test of what minicon does better than others: skipped for them, with the reason.
@@ -60,13 +61,22 @@ impl Test {
         None
     }
 
-    /// A test that this machine may not be able to run. For minicon in CI, not to run is to fail, unless the machine
-    /// really can't: `possible` must be what was found out, not what was guessed.
+    /// A test of what this kernel may not have. `possible` must be what was found out, not what was guessed.
     pub fn where_possible(possible: bool, reason: &str) -> Option<Self> {
         if possible {
             return Some(Test::new());
         }
         count_skip(reason);
+        None
+    }
+
+    /// A test that needs a program of the host. In CI it must be there.
+    pub fn with_program(path: &str) -> Option<Self> {
+        if Path::new(path).exists() {
+            return Some(Test::new());
+        }
+        count_skip(&format!("there is no {path}"));
+        assert!(std::env::var("CI").is_err(), "CI lacks {path}");
         None
     }
 
@@ -121,8 +131,7 @@ impl Test {
     }
 
     fn tag(&self) -> String {
-        let name = self.dir.path().file_name().unwrap_or_default().to_string_lossy();
-        format!("mc{}", name.trim_start_matches("minicon-test-"))
+        tag_of(&self.dir)
     }
 }
 
@@ -136,6 +145,12 @@ impl Drop for Test {
         ACTIVE.fetch_sub(1, SeqCst);
         guard::compare(&self.before, &self.root, &self.tag());
     }
+}
+
+/// What the names of a test's containers and cgroups begin with.
+fn tag_of(dir: &TempDir) -> String {
+    let name = dir.path().file_name().unwrap_or_default().to_string_lossy();
+    format!("mc{}", name.trim_start_matches("minicon-test-"))
 }
 
 /// The runtime under test: `RUNTIME`, else `MINICON`, else the newest minicon that this workspace has built.
@@ -176,7 +191,6 @@ fn count_skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
     let _ = writeln!(std::io::stderr(), "skip {count}: {test}: {reason}");
-    assert!(!(is_minicon() && std::env::var("CI").is_ok_and(|ci| ci == "true")), "skipped in CI: {reason}");
 }
 
 /// A hook that runs a line of shell on the host (or in the container, for those that run there).

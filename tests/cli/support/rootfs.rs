@@ -25,7 +25,7 @@ pub fn shared() -> &'static Path {
 
 /// Makes one at a path that does not exist yet.
 pub fn make(path: &Path) {
-    for directory in ["bin", "dev", "etc", "home/ann", "proc", "root", "run", "sys", "tmp", "usr/bin"] {
+    for directory in ["bin", "dev", "etc", "home/ann", "mnt", "proc", "root", "run", "sys", "tmp", "usr/bin"] {
         fs::create_dir_all(path.join(directory)).expect("a directory of the root filesystem");
     }
     fs::set_permissions(path.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("chmod");

@@ -193,12 +193,6 @@ impl Output {
         self
     }
 
-    #[track_caller]
-    pub fn silent(self, words: &str) -> Self {
-        assert!(!self.stderr.contains(words), "{} should not say {words:?}: {}", self.call, self.stderr);
-        self
-    }
-
     /// It printed exactly this line, or these lines.
     #[track_caller]
     pub fn prints(self, lines: &str) -> Self {

@@ -9,5 +9,21 @@
 #![deny(unsafe_code)]
 
 pub mod error;
-pub mod plan;
+pub mod log;
+#[allow(unsafe_code)]
 pub mod sys;
+
+pub mod config;
+pub mod host;
+pub mod plan;
+
+pub mod cgroup;
+pub mod console;
+pub mod container;
+pub mod handshake;
+pub mod hooks;
+
+pub mod init;
+pub mod runtime;
+
+pub mod cli;

@@ -1,9 +1,237 @@
 //! DECIDE. Pure functions from the configuration, the options and the host to a plan of steps.
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
+pub mod cgroup;
+pub mod device_rules;
+pub mod hooks;
+pub mod identity;
+pub mod limits;
+pub mod mount_options;
+pub mod mounts;
+pub mod namespaces;
+pub mod resources_v1;
+pub mod resources_v2;
+pub mod rootfs;
 pub mod seccomp;
+pub mod sysctl;
 
 use std::fmt;
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use crate::config::Config;
+use crate::error::{Error, Problem, Result};
+use cgroup::{CgroupHost, CgroupPlan};
+use hooks::Hooks;
+use identity::Identity;
+use limits::Limits;
+use namespaces::Namespaces;
+use rootfs::Rootfs;
+use sysctl::Sysctl;
+
+/// What this machine offers, as found by [`crate::host::probe`].
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// Neither the first user namespace nor its rights.
+    pub in_user_namespace: bool,
+    /// The effective user id is not 0, or is 0 of a user namespace only.
+    pub rootless: bool,
+    /// The effective user and group, for the id maps of an unprivileged user.
+    pub user: (u32, u32),
+    /// The capabilities that can be granted, as a mask.
+    pub bounding_capabilities: u64,
+    /// The cgroup hierarchies and where we are in them.
+    pub cgroups: CgroupHost,
+    /// AppArmor is enabled.
+    pub apparmor: bool,
+    /// SELinux is enabled.
+    pub selinux: bool,
+}
+
+/// What the command line asks for, beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The container's name.
+    pub id: &'a str,
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--rootless`: cgroup failures are tolerated.
+    pub rootless: bool,
+    /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
+    pub notify_directory: Option<&'a Path>,
+    /// Variables that the runtime adds to the program's environment.
+    pub environment: &'a [String],
+}
+
+/// Everything that create and start will do, decided.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The namespaces of the container.
+    pub namespaces: Namespaces,
+    /// The cgroup and its limits.
+    pub cgroup: CgroupPlan,
+    /// The file tree.
+    pub rootfs: Rootfs,
+    /// Kernel parameters.
+    pub sysctls: Vec<Sysctl>,
+    /// The hooks.
+    pub hooks: Hooks,
+    /// The program.
+    pub program: Program,
+    /// The name of the container's session keyring; none with `--no-new-keyring`.
+    pub keyring: Option<String>,
+    /// What to tell the user that is no reason to fail.
+    pub warnings: Vec<String>,
+}
+
+/// The program that init or exec becomes: the same for both.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its limits.
+    pub limits: Limits,
+    /// The filter on its system calls.
+    pub seccomp: Option<seccomp::Filter>,
+    /// Standard streams are a new pty.
+    pub terminal: bool,
+    /// Rows and columns of the pty.
+    pub console_size: Option<(u16, u16)>,
+}
+
+impl Plan {
+    /// Decides everything for a new container. All that is wrong with the configuration is told at once.
+    pub fn build(config: &Config, request: &Request<'_>, host: &Host) -> Result<Plan> {
+        let (spec, mut problems, mut warnings) = (&config.spec, Vec::new(), config.warnings.clone());
+        let problems = &mut problems;
+        let linux = spec.linux().as_ref();
+        check_unsupported(spec, host, problems);
+        let namespaces = namespaces::plan(spec, problems);
+        let cgroup_request = cgroup::Request {
+            id: request.id,
+            cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+            resources: linux.and_then(|linux| linux.resources().as_ref()),
+            rootless: request.rootless || host.rootless,
+            delegate: false,
+        };
+        let cgroup = cgroup::plan(&cgroup_request, &host.cgroups, problems);
+        let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
+        let sysctls = sysctl::plan(linux, &namespaces, problems);
+        let hooks = hooks::plan(spec.hooks().as_ref(), problems);
+        let program = match spec.process() {
+            Some(process) => Some(Program::plan(process, linux, &namespaces, host, problems, &mut warnings)),
+            None => {
+                problems.push(Problem::new("process", "process property must not be empty"));
+                None
+            }
+        };
+        let (program, rootfs) = with_request(program, rootfs, request);
+        let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
+        match program {
+            Some(program) if problems.is_empty() => {
+                Ok(Plan { namespaces, cgroup, rootfs, sysctls, hooks, program, keyring, warnings })
+            }
+            _ => Err(Error::config(std::mem::take(problems))),
+        }
+    }
+}
+
+impl Program {
+    /// Decides the program of a container, or one that joins it.
+    pub fn plan(
+        process: &Process,
+        linux: Option<&Linux>,
+        namespaces: &Namespaces,
+        host: &Host,
+        problems: &mut Vec<Problem>,
+        warnings: &mut Vec<String>,
+    ) -> Program {
+        let policy = linux.and_then(|linux| linux.seccomp().as_ref());
+        let size = |size: oci_spec::runtime::Box| {
+            let short = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
+            (short(size.height()), short(size.width()))
+        };
+        let terminal = process.terminal().unwrap_or(false);
+        Program {
+            identity: identity::plan(process, namespaces, host, problems, warnings),
+            limits: limits::plan(process, linux, problems),
+            seccomp: policy.and_then(|policy| seccomp::compile(policy, seccomp::Architecture::NATIVE, problems)),
+            terminal,
+            // "Runtimes MUST ignore consoleSize if terminal is false or unset."
+            console_size: process.console_size().filter(|_| terminal).map(size),
+        }
+    }
+}
+
+/// What the command line and the caller's environment add: socket activation and readiness.
+fn with_request(program: Option<Program>, mut rootfs: Rootfs, request: &Request<'_>) -> (Option<Program>, Rootfs) {
+    let mut variables = request.environment.to_vec();
+    if let Some(directory) = request.notify_directory {
+        rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify"), ConfigPath::new("mounts")));
+        variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
+    }
+    let program = program.map(|mut program| {
+        let own = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        let added: Vec<String> = variables.iter().map(|variable| own(variable)).collect();
+        program.identity.environment.retain(|variable| !added.contains(&own(&variable.to_string_lossy())));
+        program
+            .identity
+            .environment
+            .extend(variables.iter().filter_map(|variable| std::ffi::CString::new(variable.as_str()).ok()));
+        program
+    });
+    (program, rootfs)
+}
+
+/// What is not there yet is an error, never ignored: "runtimes MUST generate an error … unsupported values".
+fn check_unsupported(spec: &Spec, host: &Host, problems: &mut Vec<Problem>) {
+    let Some(linux) = spec.linux() else { return };
+    let mut unsupported = |at: &str, given: bool| {
+        if given {
+            problems.push(Problem::new(at, "is not supported by this version"));
+        }
+    };
+    unsupported("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()));
+    unsupported("linux.intelRdt", linux.intel_rdt().is_some());
+    unsupported("linux.memoryPolicy", linux.memory_policy().is_some());
+    if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) && !host.selinux {
+        problems.push(Problem::new("linux.mountLabel", "SELinux is not enabled on this host"));
+    }
+}
+
+/// One step of a plan: plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step<What> {
+    /// What is done.
+    pub what: What,
+    /// Whether it is done, where only acting can tell.
+    pub when: Condition,
+    /// The place in the configuration that asks for it.
+    pub at: ConfigPath,
+}
+
+/// What is known only when acting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Done in any case.
+    Always,
+    /// Done if the path is there in the container.
+    TargetExists,
+    /// Done if this path is there on the host.
+    HostHas(&'static str),
+}
+
+impl<What> Step<What> {
+    /// A step that is done in any case.
+    pub const fn new(what: What, at: ConfigPath) -> Self {
+        Step { what, when: Condition::Always, at }
+    }
+}
 
 /// A place in `config.json`, such as `mounts[3].options` or `linux.seccomp.syscalls[2].args[0]`.
 ///

@@ -4,6 +4,12 @@
 //! that matter and the errno. What rustix offers is called through it; what it lacks (clone3, mount_setattr,
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
+pub mod channel;
+pub mod filter;
+pub mod mount;
+pub mod path;
+pub mod process;
+
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -1,0 +1,93 @@
+# minicon's build. On a fresh Debian 12 machine with rustup, `make demo` and `make test` do all the set-up themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# rustup puts cargo here, but only login shells learn of it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RELEASE := $(CARGO_TARGET_DIR)/release/minicon
+QUICK := $(CARGO_TARGET_DIR)/quick/minicon
+PROBE := $(CARGO_TARGET_DIR)/quick/probe
+
+# One static file at a fixed address: nothing to look up or relocate before main, nothing to find inside a container.
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+
+# What building takes, what the demo takes, and what the tests take (Debian 12 names).
+# netavark, aardvark-dns and iptables are podman's default network; catatonit is its --init; runc, crun and
+# libseccomp are what minicon is compared with.
+BUILD_PACKAGES := gcc libc6-dev
+DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static
+TEST_PACKAGES := $(DEMO_PACKAGES) aardvark-dns ca-certificates catatonit conmon crun iproute2 iptables jq \
+	libseccomp-dev netavark podman procps runc strace uidmap util-linux
+
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo test demo nightly clean FORCE
+
+help:
+	@echo "make demo     build, then one container through its whole life, with limits"
+	@echo "make test     install what the tests need, and run them all (as root)"
+	@echo "make check    format, lints and unit tests: no root, a minute"
+	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
+	@echo "make quick    the same without the slow link: what the tests run"
+	@echo "make rootfs   a root file system for each of bundles/*"
+	@echo "make nightly  the tests again, longer"
+	@echo "make clean    remove all that was built"
+
+release: deps-build
+	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC)
+	@scripts/static.sh $(RELEASE)
+
+quick:
+	$(CARGO) rustc --locked --profile quick --bin minicon -- $(STATIC)
+
+probe: $(PROBE)
+
+# Cargo knows what the probe is made of; it touches the file only when that has changed.
+$(PROBE): FORCE
+	$(CARGO) rustc --locked --profile quick -p conformance --bin probe -- $(STATIC)
+
+rootfs: $(patsubst %/config.json,%/rootfs,$(wildcard bundles/*/config.json))
+
+# Copies, because a container's root may not be a symbolic link (runc refuses one).
+bundles/%/rootfs: build/rootfs.stamp
+	@rm -rf $@ && cp -a build/rootfs $@ && touch $@
+
+build/rootfs.stamp: scripts/rootfs.sh $(PROBE)
+	@mkdir -p build
+	scripts/rootfs.sh $(CURDIR)/build/rootfs $(PROBE)
+	@touch $@
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --lib --test tidy
+
+deps:
+	@scripts/packages.sh $(TEST_PACKAGES)
+
+deps-build:
+	@scripts/packages.sh $(BUILD_PACKAGES)
+
+deps-demo:
+	@scripts/packages.sh $(DEMO_PACKAGES)
+
+# TEST_ARGS goes to cargo test: make test TEST_ARGS="--test cli -- mounts"
+test: deps
+	@$(MAKE) quick rootfs
+	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/test.sh $(TEST_ARGS)
+
+demo: deps-demo
+	@$(MAKE) release
+	@$(SUDO) scripts/demo.sh $(RELEASE)
+
+nightly: export PROPTEST_CASES := 20000
+nightly: test release
+
+clean:
+	$(CARGO) clean
+	rm -rf build bundles/*/rootfs

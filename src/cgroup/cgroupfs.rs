@@ -1,0 +1,407 @@
+//! The cgroupfs driver: makes the directories of a plan, writes its files, removes everything again.
+//!
+//! The files are opened by path, not below a descriptor of the directory: most directories get one write or none, and
+//! nobody but their owner can replace a directory of a cgroup file system.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::{Cgroup, Member, Presence, files};
+use crate::call;
+use crate::error::{Context, Error, Result};
+use crate::plan::cgroup::{CgroupPlan, Directory, FileWrite, Version, When};
+
+impl Cgroup {
+    /// Makes the directories of a plan, with their parents, ready to be joined. On failure everything that was made
+    /// is removed again. A directory that exists is taken if it is empty and not frozen.
+    pub fn create(plan: &CgroupPlan) -> Result<Cgroup> {
+        let mut new = Creating { cgroup: Cgroup::default(), made: Vec::new() };
+        for directory in &plan.directories {
+            new.add(directory)?;
+        }
+        new.cgroup.refuse_occupied()?;
+        for (directory, member) in plan.directories.iter().zip(&new.cgroup.members) {
+            if member.presence != Presence::Absent && directory.cpuset {
+                inherit_cpuset(&directory.path, &directory.mount_point).step(|| "inherit the cpuset")?;
+            }
+            if member.presence != Presence::Absent && directory.version == Version::V2 {
+                enable_controllers(directory)?;
+            }
+        }
+        new.cgroup.write(plan, |when| when == When::BeforeJoining)?;
+        Ok(new.release())
+    }
+
+    /// Writes the limits and device rules of the plan that the cgroups were created for, or of an update.
+    pub fn write_limits(&self, plan: &CgroupPlan) -> Result<()> {
+        // What must hold before anyone joins was written into new directories when they were made.
+        let update = self.present().all(|member| member.presence == Presence::Existing);
+        self.write(plan, |when| update || when != When::BeforeJoining)
+    }
+
+    /// Makes the writes that `due` chooses, in order; those that the kernel refuses for the sake of a value still to
+    /// come are tried again after the others.
+    fn write(&self, plan: &CgroupPlan, due: impl Fn(When) -> bool) -> Result<()> {
+        let mut last = LastFile::default();
+        let mut waiting = Vec::new();
+        for write in plan.writes.iter().filter(|write| due(write.when)) {
+            match self.write_one(write, &mut last) {
+                Err(error) if write.retried && error.errno() == Some(Errno::INVAL) => waiting.push((write, error)),
+                result => result?,
+            }
+        }
+        // Each round settles at least one, or the values do not fit together.
+        while let Some(tried) = Some(waiting.len()).filter(|length| *length > 0) {
+            let mut refused = Vec::new();
+            for (write, _) in waiting {
+                match self.write_one(write, &mut last) {
+                    Err(error) if error.errno() == Some(Errno::INVAL) => refused.push((write, error)),
+                    result => result?,
+                }
+            }
+            if refused.len() == tried {
+                return Err(refused.swap_remove(0).1);
+            }
+            waiting = refused;
+        }
+        Ok(())
+    }
+
+    fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
+        let Some(member) = self.members.get(write.directory) else { return Ok(()) };
+        let new = member.presence == Presence::New;
+        if member.presence == Presence::Absent || (new && write.when == When::Existing) {
+            return Ok(());
+        }
+        let result = match &write.instead {
+            _ if write.at_least.is_some() => refuse_below_use(write, member).and_then(|()| last.write(write, member)),
+            Some((file, value)) => match last.write(write, member) {
+                Err(error) if error.errno() == Some(Errno::NOENT) => files::write(&member.path.join(file), value),
+                result => result,
+            },
+            None => last.write(write, member),
+        };
+        match result {
+            Err(error) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
+            Err(error) => Err(explain(error, write, member)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The container's cgroup may hold nobody else (config-linux.md, "Control groups"). The words are runc's.
+    fn refuse_occupied(&self) -> Result<()> {
+        let existing = || self.members.iter().filter(|member| member.presence == Presence::Existing);
+        let mut pids = Vec::new();
+        for member in existing() {
+            pids.extend(member.pids()?);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        if !pids.is_empty() {
+            return Err(Error::new(format!("container's cgroup is not empty: {} process(es) found", pids.len())));
+        }
+        if existing().next().is_some() && self.is_frozen()? {
+            return Err(Error::new("container's cgroup unexpectedly frozen"));
+        }
+        Ok(())
+    }
+
+    /// Removes the directories, with any that the container made inside, then the parents that were made for it, if
+    /// nobody else uses them. What is gone already is fine. Goes on after a failure and returns the first.
+    pub fn remove(&self) -> Result<()> {
+        let mut failed = None;
+        for member in self.present() {
+            if let Err(error) = remove_tree(&member.path) {
+                failed.get_or_insert(error.step("remove the cgroup"));
+            }
+        }
+        for parent in self.parents.iter().rev() {
+            match call!("rmdir"(parent.display()) => rustix::fs::rmdir(parent)) {
+                Err(error) if !files::is_gone(&error) && !is_in_use(&error) => {
+                    failed.get_or_insert(error.step("remove the cgroup"));
+                }
+                _ => {}
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Gives the v2 directory to a user of the host, as config-linux.md, "Cgroup ownership", describes: the directory
+    /// and the files in it that the kernel lists as safe.
+    pub fn delegate(&self, owner: rustix::fs::Uid) -> Result<()> {
+        let Some(member) = self.v2() else { return Ok(()) };
+        let listed = files::read(Path::new("/sys/kernel/cgroup/delegate"));
+        let listed = listed.as_deref().unwrap_or("cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n");
+        let inside = listed.lines().map(|file| member.path.join(file));
+        for path in inside.chain([member.path.clone()]) {
+            let chown = rustix::fs::chown(&path, Some(owner), None);
+            match call!("chown"(path.display(), owner.as_raw()) => chown) {
+                Err(error) if !files::is_gone(&error) => return Err(error.step("delegate the cgroup")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Undoes what was made unless it is released.
+struct Creating {
+    cgroup: Cgroup,
+    /// Every directory that was made, in that order.
+    made: Vec<PathBuf>,
+}
+
+impl Creating {
+    fn add(&mut self, directory: &Directory) -> Result<()> {
+        let presence = match make(&directory.path, &directory.mount_point, &mut self.made) {
+            Ok(true) => Presence::New,
+            Ok(false) => Presence::Existing,
+            Err(error) if files::is_permission(&error) && !directory.required => Presence::Absent,
+            Err(error) => return Err(explain_make(error, directory)),
+        };
+        self.cgroup.members.push(Member {
+            path: directory.path.clone(),
+            version: directory.version,
+            controllers: directory.controllers.clone(),
+            presence,
+            required: directory.required,
+        });
+        Ok(())
+    }
+
+    fn release(mut self) -> Cgroup {
+        let mut cgroup = std::mem::take(&mut self.cgroup);
+        let own = |path: &PathBuf| cgroup.members.iter().any(|member| member.path == *path);
+        cgroup.parents = std::mem::take(&mut self.made).into_iter().filter(|path| !own(path)).collect();
+        cgroup
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            // The failure that led here is the one to report.
+            let _ = rustix::fs::rmdir(path);
+        }
+    }
+}
+
+/// Makes a directory and its missing parents; tells whether it was missing itself.
+fn make(path: &Path, mount_point: &Path, made: &mut Vec<PathBuf>) -> Result<bool> {
+    // Another container's end may remove a parent as soon as we have seen it.
+    const ATTEMPTS: usize = 32;
+    for attempt in 1.. {
+        let mode = Mode::from_raw_mode(0o755);
+        match call!("mkdir"(path.display(), "0755") => rustix::fs::mkdir(path, mode)) {
+            Ok(()) => {
+                made.push(path.to_owned());
+                return Ok(true);
+            }
+            Err(error) if error.errno() == Some(Errno::EXIST) => return Ok(false),
+            Err(error) if error.errno() == Some(Errno::NOENT) && attempt < ATTEMPTS => {
+                match path.parent().filter(|parent| *parent != mount_point) {
+                    Some(parent) => make(parent, mount_point, made)?,
+                    None => return Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+fn explain_make(error: Error, directory: &Directory) -> Error {
+    let step = match directory.version {
+        // runc's words, which its users know.
+        Version::V1 if files::is_permission(&error) => {
+            format!("cannot set {} limit: container could not join or create cgroup", directory.controllers.join(","))
+        }
+        _ => "create the cgroup".to_owned(),
+    };
+    let hint = match error.errno() {
+        Some(Errno::ROFS) => "the cgroup file system is mounted read-only",
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "this user may not create cgroups here: have one delegated (systemd: Delegate=yes), or drop the limits"
+        }
+        Some(Errno::AGAIN) => "cgroup.max.descendants or cgroup.max.depth of a parent is reached",
+        Some(Errno::NOSPC) => "the kernel's limit of cgroups in this hierarchy is reached",
+        _ => return error.step(step).at("linux.cgroupsPath"),
+    };
+    error.step(step).at("linux.cgroupsPath").hint(hint)
+}
+
+/// A v1 cpuset starts empty and takes nobody: gives it, and parents that are empty too, what their parents have.
+fn inherit_cpuset(path: &Path, mount_point: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        cpuset_or_inherited(path, mount_point, file)?;
+    }
+    Ok(())
+}
+
+fn cpuset_or_inherited(path: &Path, mount_point: &Path, file: &str) -> Result<String> {
+    let value = files::read_value(&path.join(file))?;
+    match path.parent() {
+        Some(parent) if value.is_empty() && path != mount_point => {
+            let inherited = cpuset_or_inherited(parent, mount_point, file)?;
+            files::write(&path.join(file), &inherited)?;
+            Ok(inherited)
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Enables the controllers for the directory in all its parents that lack them. What cannot be enabled is left: the
+/// write of the limit that needs it fails and says so.
+fn enable_controllers(directory: &Directory) -> Result<()> {
+    if directory.controllers.is_empty() {
+        return Ok(());
+    }
+    let enabled = files::read_value(&directory.path.join("cgroup.controllers")).step(|| "enable cgroup controllers")?;
+    let missing = |name: &&String| !enabled.split(' ').any(|known| known == name.as_str());
+    let missing: Vec<&String> = directory.controllers.iter().filter(missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let below_mount = |path: &&Path| path.starts_with(&directory.mount_point);
+    let mut parents: Vec<&Path> = directory.path.ancestors().skip(1).take_while(below_mount).collect();
+    parents.reverse();
+    for parent in parents {
+        let file = parent.join("cgroup.subtree_control");
+        let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
+        if files::write(&file, &all.join(" ")).is_err() {
+            // One that is not to be had spoils the write for all.
+            for one in &all {
+                let _ = files::write(&file, one);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file of the last write, kept open: device rules are many writes into one file.
+#[derive(Default)]
+struct LastFile<'a> {
+    file: Option<(usize, &'a str, OwnedFd)>,
+}
+
+impl<'a> LastFile<'a> {
+    fn write(&mut self, write: &'a FileWrite, member: &Member) -> Result<()> {
+        if let Some((directory, name, file)) = &self.file {
+            if *directory == write.directory && *name == write.file {
+                return files::write_to(file, &write.value);
+            }
+        }
+        let file = files::open_to_write(&member.path.join(&*write.file))?;
+        let result = files::write_to(&file, &write.value);
+        self.file = Some((write.directory, &write.file, file));
+        result
+    }
+}
+
+fn refuse_below_use(write: &FileWrite, member: &Member) -> Result<()> {
+    let Some(file) = write.at_least else { return Ok(()) };
+    let used = files::read_value(&member.path.join(file))?;
+    match (used.parse::<u64>(), write.value.parse::<u64>()) {
+        (Ok(used), Ok(limit)) if used > limit => {
+            Err(Error::new(format!("unable to set memory limit to {limit} (current usage: {used})")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says which limit failed, and why if that is known.
+fn explain(error: Error, write: &FileWrite, member: &Member) -> Error {
+    let error = error.step(write.step).at(write.at);
+    match hint(error.errno(), write, member) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<String> {
+    let file = &*write.file;
+    let controller = file.split('.').next().unwrap_or_default();
+    let hint = match errno? {
+        Errno::BUSY if file == "memory.limit_in_bytes" => {
+            let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
+            let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
+            return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
+        }
+        Errno::NOENT if controller == "hugetlb" => "no huge pages of this size here; see /sys/kernel/mm/hugepages",
+        Errno::NOENT if file.starts_with("memory.memsw") || file == "memory.swap.max" => {
+            "the kernel does not count swap: it needs CONFIG_SWAP, and swapaccount=1 before Linux 5.8"
+        }
+        Errno::NOENT if file.contains("weight") && matches!(controller, "blkio" | "io") => {
+            "no I/O scheduler with weights is in use; BFQ has them"
+        }
+        Errno::NOENT if member.version == Version::V2 => {
+            return Some(format!(
+                "the controller {controller} is not enabled here: a parent has processes of its own, or it is not delegated"
+            ));
+        }
+        Errno::NOENT => "this kernel does not have the file",
+        Errno::NODEV if matches!(controller, "blkio" | "io") => "no such block device, or it is a partition",
+        Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
+        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
+            "not all of these are online, or the parent cgroup does not have them all"
+        }
+        Errno::PERM if controller == "devices" => "the parent cgroup does not allow these devices",
+        Errno::ROFS => "the cgroup file system is mounted read-only",
+        Errno::ACCESS | Errno::PERM => "the cgroup is not delegated to this user (systemd: Delegate=yes)",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// Removes a directory and those inside, depth first. A process that has just died may still count for a moment.
+fn remove_tree(path: &Path) -> Result<()> {
+    let mut pause = Duration::from_micros(500);
+    let longest = Duration::from_millis(256);
+    loop {
+        let error = match call!("rmdir"(path.display()) => rustix::fs::rmdir(path)) {
+            Err(error) if is_in_use(&error) => error,
+            Err(error) if !files::is_gone(&error) => return Err(error),
+            _ => return Ok(()),
+        };
+        let inside = subdirectories(path)?;
+        if inside.is_empty() {
+            // Doubling up to the longest pause makes about one second in all.
+            if pause > longest {
+                return Err(error.hint("processes are still inside; kill them first"));
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        for directory in inside {
+            remove_tree(&directory)?;
+        }
+    }
+}
+
+fn is_in_use(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::BUSY | Errno::NOTEMPTY))
+}
+
+/// The cgroups directly below one; none if it is gone.
+pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Error::call("getdents64", path.display().to_string(), errno)
+    };
+    let entries = match std::fs::read_dir(path).map_err(failed) {
+        Err(error) if files::is_gone(&error) => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}

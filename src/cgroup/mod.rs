@@ -1,0 +1,287 @@
+//! A container's cgroups: made, limited, joined, frozen, killed and removed as the plan says. Runs in the host process;
+//! only [`Entrance::join`] runs in the container process, while that has one thread.
+//!
+//! ```text
+//! probe.rs      what this machine offers         -> plan::cgroup::CgroupHost
+//! cgroupfs.rs   makes the directories, writes the files of a plan, and removes everything
+//! processes.rs  who is inside: list, freeze, kill
+//! ```
+
+mod cgroupfs;
+mod files;
+mod probe;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+
+pub use self::probe::probe;
+use crate::call;
+use crate::error::{Context, Error, Result};
+use crate::plan::cgroup::{CgroupPlan, Directory, Version};
+use crate::sys::Fd;
+
+/// The cgroups of one container, one directory in each hierarchy.
+#[derive(Debug, Default)]
+pub struct Cgroup {
+    /// In the order of the plan's directories; absent ones keep their place.
+    members: Vec<Member>,
+    /// Directories above the container's that were made for it, outermost first.
+    parents: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Member {
+    path: PathBuf,
+    version: Version,
+    controllers: Vec<String>,
+    presence: Presence,
+    /// See [`Directory::required`].
+    required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It was made for this container.
+    New,
+    /// It was there before, or comes from a record.
+    Existing,
+    /// It could not be made, and the container does without.
+    Absent,
+}
+
+/// Where a container's cgroups are, for its record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupPaths {
+    /// From controller to absolute path, as runc records them: `name=systemd` for the hierarchy of that name, and the
+    /// empty name for cgroup v2.
+    pub controllers: BTreeMap<String, PathBuf>,
+    /// Directories above these that were made for the container, outermost first; removed with it if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<PathBuf>,
+}
+
+impl CgroupPaths {
+    /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
+    /// missing now is what will have been made for the container.
+    pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
+        let mut paths = CgroupPaths::default();
+        for directory in &plan.directories {
+            let missing = directory.path.ancestors().skip(1).take_while(|parent| !parent.exists());
+            let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+            paths.parents.extend(missing.into_iter().rev());
+            match directory.version {
+                Version::V1 => {
+                    let named = directory.controllers.iter().map(|name| (name.clone(), directory.path.clone()));
+                    paths.controllers.extend(named);
+                }
+                Version::V2 => drop(paths.controllers.insert(String::new(), directory.path.clone())),
+            }
+        }
+        paths
+    }
+}
+
+impl Cgroup {
+    /// The cgroups of an existing container, from its record. Nothing is opened yet, and a directory that is gone is
+    /// noticed only by what needs it.
+    pub fn open(paths: &CgroupPaths) -> Cgroup {
+        let mut members: Vec<Member> = Vec::new();
+        for (controller, path) in &paths.controllers {
+            if let Some(member) = members.iter_mut().find(|member| member.path == *path) {
+                member.controllers.push(controller.clone());
+                continue;
+            }
+            let (version, controllers) = match controller.as_str() {
+                "" => (Version::V2, Vec::new()),
+                name => (Version::V1, vec![name.to_owned()]),
+            };
+            members.push(Member {
+                path: path.clone(),
+                version,
+                controllers,
+                presence: Presence::Existing,
+                required: true,
+            });
+        }
+        Cgroup { members, parents: paths.parents.clone() }
+    }
+
+    /// What a record stores.
+    pub fn paths(&self) -> CgroupPaths {
+        let mut controllers = BTreeMap::new();
+        for member in self.present() {
+            match member.version {
+                Version::V1 => {
+                    controllers.extend(member.controllers.iter().map(|name| (name.clone(), member.path.clone())));
+                }
+                Version::V2 => {
+                    controllers.insert(String::new(), member.path.clone());
+                }
+            }
+        }
+        CgroupPaths { controllers, parents: self.parents.clone() }
+    }
+
+    /// The directories as [`plan_update`](crate::plan::cgroup::plan_update) wants them. Reads which controllers are
+    /// enabled on v2.
+    pub fn directories(&self) -> Result<Vec<Directory>> {
+        let describe = |member: &Member| {
+            let controllers = match member.version {
+                Version::V1 => member.controllers.clone(),
+                Version::V2 => files::read(&member.path.join("cgroup.controllers"))?
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect(),
+            };
+            let cpuset = member.version == Version::V1 && controllers.iter().any(|name| name == "cpuset");
+            Ok(Directory {
+                path: member.path.clone(),
+                mount_point: PathBuf::new(),
+                version: member.version,
+                controllers,
+                cpuset,
+                required: true,
+            })
+        };
+        self.members.iter().map(describe).collect()
+    }
+
+    /// The same cgroups, or for one controller (the empty name is v2; none is every hierarchy) a cgroup below: what
+    /// `exec --cgroup [CONTROLLER:]PATH` asks for. A path that leads out is an error.
+    pub fn below(mut self, controller: Option<&str>, path: &Path) -> Result<Cgroup> {
+        use std::path::Component;
+        let inner: PathBuf = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
+        if path.components().any(|component| component == Component::ParentDir) {
+            return Err(Error::new(format!("bad sub cgroup path: {}", path.display())));
+        }
+        let meant = |member: &&mut Member| match controller {
+            None => true,
+            Some("") => member.version == Version::V2,
+            Some(name) => member.controllers.iter().any(|known| known == name),
+        };
+        let mut found = false;
+        for member in self.members.iter_mut().filter(meant) {
+            member.path.push(&inner);
+            found = true;
+        }
+        match (found, controller) {
+            (false, Some(name)) => Err(Error::new(format!("unknown controller {name}"))),
+            _ => Ok(self),
+        }
+    }
+
+    /// Opens the way in, for the process that will join.
+    pub fn entrance(&self) -> Result<Entrance> {
+        let mut entrance = Entrance { v1: Vec::new(), v2: None };
+        for member in self.present() {
+            let (path, flags) = match member.version {
+                Version::V1 => (member.path.join("tasks"), OFlags::WRONLY),
+                // clone3 takes no O_PATH descriptor.
+                Version::V2 => (member.path.clone(), OFlags::RDONLY | OFlags::DIRECTORY),
+            };
+            match call!("open"(path.display()) => rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())) {
+                Ok(file) if member.version == Version::V1 => entrance.v1.push(file),
+                Ok(directory) => entrance.v2 = Some(directory),
+                Err(error) if !member.required && files::is_permission(&error) => {}
+                Err(error) => return Err(error.step("open the cgroup")),
+            }
+        }
+        Ok(entrance)
+    }
+
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub fn had_oom_kill(&self) -> bool {
+        let counts = |path: PathBuf, name: &str| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+            values.any(|count| count > 0)
+        };
+        self.v1("memory").is_some_and(|member| counts(member.path.join("memory.oom_control"), "oom_kill "))
+            || self.v2().is_some_and(|member| counts(member.path.join("memory.events"), "oom_kill "))
+    }
+
+    fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.presence != Presence::Absent)
+    }
+
+    /// The directory of a v1 controller.
+    fn v1(&self, controller: &str) -> Option<&Member> {
+        let has = |member: &&Member| member.controllers.iter().any(|name| name == controller);
+        self.present().filter(|member| member.version == Version::V1).find(has)
+    }
+
+    fn v2(&self) -> Option<&Member> {
+        self.present().find(|member| member.version == Version::V2)
+    }
+}
+
+/// The way into a container's cgroups: opened by the runtime before the clone, inherited by the new process, so that
+/// neither needs a path or a right afterwards.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    v1: Vec<OwnedFd>,
+    v2: Option<OwnedFd>,
+}
+
+impl Entrance {
+    /// The v2 directory, for clone3(2) with CLONE_INTO_CGROUP.
+    pub fn v2_directory(&self) -> Option<BorrowedFd<'_>> {
+        self.v2.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Moves the calling process into the v1 cgroups. It must have one thread: `tasks` moves one, and in return spares
+    /// the kernel the grace period of about 10 ms that moving a whole process through `cgroup.procs` waits for.
+    pub fn join(&self) -> Result<()> {
+        for tasks in &self.v1 {
+            call!("write"(Fd(tasks), "\"0\"") => rustix::io::write(tasks, b"0"))
+                .map_err(explain_join)
+                .step(|| "join the cgroup")?;
+        }
+        Ok(())
+    }
+
+    /// Moves the calling process into the v2 cgroup, where CLONE_INTO_CGROUP is not to be had (before Linux 5.7). The
+    /// right to is checked when the file is opened, so not from inside a new user namespace: see [`admit_v2`].
+    ///
+    /// [`admit_v2`]: Entrance::admit_v2
+    pub fn join_v2(&self) -> Result<()> {
+        self.write_v2_procs("0")
+    }
+
+    /// Moves another process, all its threads, into the v2 cgroup.
+    pub fn admit_v2(&self, pid: Pid) -> Result<()> {
+        self.write_v2_procs(&pid.as_raw_nonzero().to_string())
+    }
+
+    fn write_v2_procs(&self, pid: &str) -> Result<()> {
+        let Some(directory) = &self.v2 else { return Ok(()) };
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let procs = call!("openat"(Fd(directory), "cgroup.procs") => rustix::fs::openat(directory, "cgroup.procs", flags, Mode::empty()))
+            .step(|| "join the cgroup")?;
+        call!("write"(Fd(&procs), pid) => rustix::io::write(&procs, pid.as_bytes()))
+            .map_err(explain_join)
+            .step(|| "join the cgroup")?;
+        Ok(())
+    }
+}
+
+fn explain_join(error: Error) -> Error {
+    let hint = match error.errno() {
+        Some(Errno::NOSPC) => "the cpuset has no processors or memory nodes",
+        Some(Errno::INVAL) => {
+            "a process with a realtime policy needs realtime bandwidth in the cgroup (cpu.realtimeRuntime)"
+        }
+        Some(Errno::BUSY) => "the cgroup has controllers enabled for its children, so it takes no process itself",
+        Some(Errno::OPNOTSUPP) => "the cgroup is threaded; a process can only join a domain",
+        Some(Errno::ACCESS | Errno::PERM) => "the cgroup is not delegated to this user",
+        _ => return error,
+    };
+    error.hint(hint)
+}

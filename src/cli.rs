@@ -1,0 +1,386 @@
+//! Every flag and subcommand; no logic. Names and meanings are runc's, so that engines notice no difference.
+//!
+//! Only the subcommand that is called is built: the whole tree would cost more than the rest of `state`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+/// Flags before the subcommand.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// Directory of the containers' state [default: /run/minicon; rootless: $XDG_RUNTIME_DIR/minicon]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// File to append messages to [default: stderr]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Format of messages: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: String,
+    /// Write messages for debugging
+    #[arg(long)]
+    pub debug: bool,
+    /// Make cgroups through systemd; cgroupsPath is then slice:prefix:name
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Tolerate cgroup permission errors: true, false or auto
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub rootless: String,
+}
+
+/// Flags that create and run share.
+#[derive(Debug, Clone, Args)]
+pub struct Create {
+    /// Directory with config.json [default: the current directory]
+    #[arg(short, long, value_name = "DIR", default_value = "")]
+    pub bundle: PathBuf,
+    /// AF_UNIX socket that receives the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// AF_UNIX socket that receives a pidfd of init
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// File to write init's pid to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Do not use pivot_root (for an initramfs)
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Hand N further file descriptors, from 3 on, to the container
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub create: Create,
+    /// Leave the container in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Keep the container when it has exited
+    #[arg(long)]
+    pub keep: bool,
+    /// Do not become the reaper of the container's orphans
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+/// A command that only needs a container.
+#[derive(Debug, Clone, Args)]
+pub struct One {
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `kill`.
+#[derive(Debug, Clone, Args)]
+pub struct Kill {
+    /// Signal every process of the container
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Number or name, with or without SIG
+    #[arg(value_name = "SIGNAL", default_value = "SIGTERM", allow_hyphen_values = true)]
+    pub signal: String,
+}
+
+/// `delete`.
+#[derive(Debug, Clone, Args)]
+pub struct Delete {
+    /// Kill the container first if it runs
+    #[arg(short, long)]
+    pub force: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `exec`.
+#[derive(Debug, Clone, Args)]
+pub struct Exec {
+    /// AF_UNIX socket that receives the master of the terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// AF_UNIX socket that receives a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Environment variable NAME=VALUE, may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// User, as UID or UID:GID
+    #[arg(short, long, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    /// Supplementary group, may be repeated
+    #[arg(short = 'g', long, value_name = "GID")]
+    pub additional_gids: Vec<String>,
+    /// File with the process as JSON, as in config.json
+    #[arg(short, long, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Leave the process in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// File to write the process's pid to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// SELinux label of the process
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+    /// AppArmor profile of the process
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Set no_new_privs
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Capability to add, may be repeated
+    #[arg(short, long, value_name = "CAP")]
+    pub cap: Vec<String>,
+    /// Hand N further file descriptors, from 3 on, to the process
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Cgroup below the container's to run in, may be repeated
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    pub cgroup: Vec<String>,
+    /// Execute even if the container is paused
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// `list`.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// table or json
+    #[arg(short, long, default_value = "table")]
+    pub format: String,
+    /// Only the names
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `spec`.
+#[derive(Debug, Clone, Args)]
+pub struct Spec {
+    /// Directory to write config.json into [default: the current directory]
+    #[arg(short, long, value_name = "DIR", default_value = "")]
+    pub bundle: PathBuf,
+    /// For a user without privileges
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// `features`.
+#[derive(Debug, Clone, Args)]
+pub struct Features {}
+
+/// A subcommand with its flags.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum Action {
+    Create(Create),
+    Start(One),
+    State(One),
+    Kill(Kill),
+    Delete(Delete),
+    Run(Run),
+    Exec(Box<Exec>),
+    List(List),
+    Spec(Spec),
+    Features(Features),
+    Version,
+}
+
+/// One row a subcommand: its name, what it does, its flags, and how they are read.
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    flags: fn(Command) -> Command,
+    read: fn(&ArgMatches) -> Result<Action, clap::Error>,
+}
+
+macro_rules! entry {
+    ($name:literal, $about:literal, $flags:ty, $make:expr) => {
+        Entry {
+            name: $name,
+            about: $about,
+            flags: <$flags as Args>::augment_args,
+            read: |matches| <$flags as FromArgMatches>::from_arg_matches(matches).map($make),
+        }
+    };
+}
+
+const ENTRIES: &[Entry] = &[
+    entry!("create", "Make a container from a bundle; its program waits for start", Create, Action::Create),
+    entry!("start", "Start the program of a created container", One, Action::Start),
+    entry!("state", "Print the state of a container as JSON", One, Action::State),
+    entry!("kill", "Send a signal to a container's init", Kill, Action::Kill),
+    entry!("delete", "Remove a stopped container", Delete, Action::Delete),
+    entry!("run", "Create and start a container, wait for it and delete it", Run, Action::Run),
+    entry!("exec", "Execute another program in a running container", Exec, |exec| Action::Exec(Box::new(exec))),
+    entry!("list", "List the containers", List, Action::List),
+    entry!("spec", "Write a config.json to start from", Spec, Action::Spec),
+    entry!("features", "Print what this runtime supports as JSON", Features, Action::Features),
+];
+
+/// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
+pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
+    let arguments = with_double_dashes(arguments);
+    let called = called_subcommand(&arguments);
+    let mut command = Globals::augment_args(Command::new("minicon"))
+        .about("Run containers from OCI bundles, as runc does; see `minicon COMMAND --help`")
+        .args_override_self(true)
+        .disable_version_flag(true)
+        .arg(Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::SetTrue));
+    for entry in ENTRIES.iter().filter(|entry| called.is_none_or(|called| called == entry.name)) {
+        let subcommand =
+            Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
+        command = command.subcommand((entry.flags)(subcommand));
+    }
+    let matches = command.clone().try_get_matches_from(arguments)?;
+    if matches.get_flag("version") {
+        return Ok((Globals::from_arg_matches(&matches)?, Action::Version));
+    }
+    let globals = Globals::from_arg_matches(&matches)?;
+    let found = matches
+        .subcommand()
+        .and_then(|(name, matches)| ENTRIES.iter().find(|entry| entry.name == name).map(|entry| (entry.read)(matches)));
+    match found {
+        Some(action) => Ok((globals, action?)),
+        None => {
+            let help = command.render_help();
+            Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help))
+        }
+    }
+}
+
+/// The global flags that take the next word as their value.
+const GLOBALS_WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
+
+fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        if GLOBALS_WITH_VALUE.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            return ENTRIES.iter().map(|entry| entry.name).find(|name| *name == word);
+        }
+    }
+    None
+}
+
+/// Long flags that engines write with one dash, as Go's flag package allows (`-no-subreaper`, from containerd).
+const LONG_FLAGS: &[&str] = &[
+    "all",
+    "additional-gids",
+    "apparmor",
+    "bundle",
+    "cap",
+    "cgroup",
+    "console-socket",
+    "cwd",
+    "debug",
+    "detach",
+    "env",
+    "force",
+    "format",
+    "help",
+    "ignore-paused",
+    "keep",
+    "log",
+    "log-format",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "pid-file",
+    "pidfd-socket",
+    "preserve-fds",
+    "process",
+    "process-label",
+    "quiet",
+    "root",
+    "rootless",
+    "systemd-cgroup",
+    "tty",
+    "user",
+    "version",
+];
+
+/// Gives such flags their second dash. The words of a program that exec is to run are left alone: they come after the
+/// second word that is no flag.
+fn with_double_dashes(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut is_exec = false;
+    let mut finished = false;
+    let rewrite = |word: OsString| {
+        let Some(text) = word.to_str().filter(|_| !finished) else { return word };
+        if !text.starts_with('-') {
+            finished = is_exec;
+            is_exec |= text == "exec";
+            return word;
+        }
+        finished = text == "--";
+        let name = text[1..].split('=').next().unwrap_or_default();
+        if name.len() > 1 && LONG_FLAGS.contains(&name) { OsString::from(format!("-{text}")) } else { word }
+    };
+    arguments.into_iter().map(rewrite).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (Globals, Action) {
+        parse(line.split(' ').map(OsString::from).collect()).expect("it parses")
+    }
+
+    #[test]
+    fn engines_quirks() {
+        let (_, action) = parsed("minicon run -no-subreaper -d -d --bundle /b c");
+        assert!(matches!(action, Action::Run(run) if run.no_subreaper && run.detach && run.create.id == "c"));
+        let (globals, _) = parsed("minicon --log-format=json --root /r --root /s state state");
+        assert_eq!((globals.log_format.as_str(), globals.root), ("json", Some("/s".into())));
+    }
+
+    #[test]
+    fn the_words_of_exec_are_its_own() {
+        let (_, action) = parsed("minicon exec -tty c sh -root -c");
+        let Action::Exec(exec) = action else { panic!("exec") };
+        assert!(exec.tty);
+        assert_eq!(exec.command, ["sh", "-root", "-c"]);
+        let (_, action) = parsed("minicon exec c -- ls -l");
+        assert!(matches!(action, Action::Exec(exec) if exec.command == ["ls", "-l"]));
+    }
+
+    #[test]
+    fn every_long_flag_is_listed_for_one_dash() {
+        for entry in ENTRIES {
+            for flag in (entry.flags)(Command::new(entry.name)).get_arguments().filter_map(Arg::get_long) {
+                assert!(LONG_FLAGS.contains(&flag), "{flag}");
+            }
+        }
+    }
+}

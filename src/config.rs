@@ -1,0 +1,159 @@
+//! `config.json` as written: read once, parsed into the types of the specification (crate `oci-spec`).
+//!
+//! The crate refuses a whole document for a few values that the specification wants tolerated or that are valid. They
+//! are mended here, in one place, and only after a first parse has failed, so that a good document costs nothing.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Capability, Process, Spec};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Problem, Result};
+
+/// A configuration and what to warn about.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The document.
+    pub spec: Spec,
+    /// The document's bytes, kept because what counts after create is this copy, not the bundle's file.
+    pub text: Vec<u8>,
+    /// Values that the specification tells a runtime to warn about and ignore.
+    pub warnings: Vec<String>,
+}
+
+/// Reads `config.json` of a bundle directory (runtime-spec, bundle.md).
+pub fn read_bundle(bundle: &Path) -> Result<Config> {
+    let file = bundle.join("config.json");
+    let text = std::fs::read(&file).map_err(|error| match error.kind() {
+        // Engines know these words.
+        std::io::ErrorKind::NotFound => {
+            Error::new(format!("JSON specification file config.json not found in {}", bundle.display()))
+                .hint("name the bundle with --bundle; `minicon spec` writes a configuration to start from")
+        }
+        _ => Error::new(format!("read {}: {error}", file.display())),
+    })?;
+    parse(text)
+}
+
+/// Parses a configuration document.
+pub fn parse(text: Vec<u8>) -> Result<Config> {
+    let (spec, warnings) = parse_document::<Spec>(&text, "config.json", "process")?;
+    Ok(Config { spec, text, warnings })
+}
+
+/// Reads and parses the process document of `exec --process`; its capabilities may be unknown as well.
+pub fn read_process(file: &Path) -> Result<(Process, Vec<String>)> {
+    let text = std::fs::read(file).map_err(|error| Error::new(format!("read {}: {error}", file.display())))?;
+    parse_document::<Process>(&text, "the process document", "")
+}
+
+fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -> Result<(T, Vec<String>)> {
+    if let Ok(document) = serde_json::from_slice(text) {
+        return Ok((document, Vec::new()));
+    }
+    let mut value: Value = serde_json::from_slice(text).map_err(|error| {
+        Error::new(format!("{name} is not valid JSON: {error}"))
+            .hint("check it with `jq . FILE`; a comma or quote is missing")
+    })?;
+    let mut warnings = Vec::new();
+    mend(&mut value, process, &mut warnings);
+    serde_path_to_error::deserialize(value).map(|document| (document, warnings)).map_err(|error| {
+        let path = error.path().to_string();
+        let at = if path == "." { name.to_owned() } else { path };
+        Error::config(vec![Problem::new(at, error.into_inner().to_string())])
+    })
+}
+
+/// Takes out or rewrites the values that the crate `oci-spec` refuses although they are no reason to fail.
+fn mend(document: &mut Value, process: &str, warnings: &mut Vec<String>) {
+    let process = if process.is_empty() { Some(&mut *document) } else { document.get_mut(process) };
+    if let Some(process) = process {
+        mend_capabilities(process, warnings);
+        mend_scheduler_flags(process);
+        mend_cpu_affinity(process);
+    }
+    if let Some(Value::Array(devices)) = document.pointer_mut("/linux/devices") {
+        // "major, minor (int64, REQUIRED unless type is p)", config-linux.md, Devices.
+        for device in devices.iter_mut().filter_map(Value::as_object_mut) {
+            if device.get("type").and_then(Value::as_str) == Some("p") {
+                device.entry("major").or_insert(0.into());
+                device.entry("minor").or_insert(0.into());
+            }
+        }
+    }
+}
+
+/// "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged as
+/// a warning by the runtime. Runtimes SHOULD NOT fail if the container configuration requests capabilities that cannot
+/// be granted" (config.md, Linux Process).
+fn mend_capabilities(process: &mut Value, warnings: &mut Vec<String>) {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    for (set, names) in sets.iter_mut().filter_map(|(set, names)| Some((set, names.as_array_mut()?))) {
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known && name.is_string() {
+                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is ignored"));
+            }
+            known || !name.is_string()
+        });
+    }
+}
+
+/// The specification spells two flags in a way that the crate does not.
+fn mend_scheduler_flags(process: &mut Value) {
+    let Some(Value::Array(flags)) = process.pointer_mut("/scheduler/flags") else { return };
+    for flag in flags {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = "SCHED_RESET_ON_FORK".into(),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = "SCHED_FLAG_D_L_OVERRUN".into(),
+            _ => {}
+        }
+    }
+}
+
+/// An empty affinity means no change, as if it were absent.
+fn mend_cpu_affinity(process: &mut Value) {
+    if let Some(Value::Object(affinity)) = process.get_mut("execCPUAffinity") {
+        affinity.retain(|_, cpus| cpus.as_str() != Some(""));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(process: &str) -> Vec<u8> {
+        format!(r#"{{"ociVersion":"1.3.0","process":{{"user":{{"uid":0,"gid":0}},"cwd":"/"{process}}}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn an_unknown_capability_is_a_warning() {
+        let config = parse(document(r#","capabilities":{"bounding":["CAP_KILL","CAP_FLY"]}"#)).expect("it parses");
+        assert_eq!(config.warnings, ["process.capabilities.bounding: unknown capability \"CAP_FLY\" is ignored"]);
+    }
+
+    #[test]
+    fn the_scheduler_flags_of_the_specification_are_understood() {
+        let process =
+            r#","scheduler":{"policy":"SCHED_OTHER","flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN"]}"#;
+        assert!(parse(document(process)).is_ok());
+    }
+
+    #[test]
+    fn an_empty_affinity_is_no_affinity() {
+        assert!(parse(document(r#","execCPUAffinity":{"initial":"","final":"0"}"#)).is_ok());
+    }
+
+    #[test]
+    fn the_wrong_shape_is_named() {
+        let error = parse(br#"{"ociVersion":"1.3.0","mounts":[{"destination":7}]}"#.to_vec()).expect_err("a number");
+        assert_eq!(error.config_path(), Some("mounts[0].destination"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_line_and_column() {
+        let error = parse(b"{\n  \"ociVersion\": }".to_vec()).expect_err("not JSON");
+        assert!(error.headline().contains("line 2 column"), "{error}");
+    }
+}

@@ -1,0 +1,239 @@
+//! A container on disk: its state directory, its record, its lock.
+//!
+//! The directory `ROOT/ID` holds
+//! - `state.json`: the record, replaced whole by rename(2), so that a reader without a lock sees an old or a new one;
+//! - `config.json`: the configuration as it was at create, which is what counts from then on;
+//! - `exec.fifo` and `exec.result`: the gate, see [`crate::handshake`].
+//!
+//! Nothing is stored that can be observed: the status is derived, see [`status`].
+
+pub mod status;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::call;
+use crate::cgroup::{Cgroup, CgroupPaths};
+use crate::error::{Context, Error, Result};
+use crate::plan::namespaces::Kind;
+use status::Status;
+
+/// The version of the record's schema. A new binary reads the records of an old one.
+pub const SCHEMA: u32 = 1;
+
+/// What is remembered of a container. The names of runc's `state.json` are kept where the meaning is the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    /// The container's name.
+    pub id: String,
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
+    /// The root filesystem, absolute.
+    pub rootfs: PathBuf,
+    /// The `ociVersion` of the configuration.
+    #[serde(rename = "ociVersion")]
+    pub version: String,
+    /// The init process, 0 as long as there is none.
+    pub init_process_pid: i32,
+    /// Its start time in clock ticks since boot: with the pid it names one process for ever, see proc_pid_stat(5).
+    pub init_process_start: u64,
+    /// When create was called, RFC 3339.
+    pub created: String,
+    /// The user id that called create.
+    pub owner: u32,
+    /// `create` has finished.
+    pub committed: bool,
+    /// The namespaces that are not the caller's.
+    pub namespaces: Vec<Kind>,
+    /// The name of its session keyring, if it has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<String>,
+    /// Where its cgroups are.
+    pub cgroup: CgroupPaths,
+    /// There are hooks for after start, or after delete.
+    pub has_late_hooks: bool,
+    /// `annotations` of the configuration.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A container that exists: its directory and its record.
+#[derive(Debug)]
+pub struct Container {
+    /// `ROOT/ID`.
+    pub directory: PathBuf,
+    /// What is remembered.
+    pub record: Record,
+}
+
+/// An exclusive lock on a container's directory, released when dropped.
+#[derive(Debug)]
+pub struct Lock(#[allow(dead_code)] OwnedFd);
+
+impl Container {
+    /// Reads a container's record. Takes no lock: hooks call `state` while create holds it.
+    pub fn open(root: &Path, id: &str) -> Result<Container> {
+        check_id(id)?;
+        let directory = root.join(id);
+        match fs::read(directory.join("state.json")) {
+            Ok(text) => {
+                let record: Record = serde_json::from_slice(&text)
+                    .map_err(|error| Error::new(format!("the record of {id:?} is damaged: {error}")))?;
+                if record.schema > SCHEMA {
+                    return Err(Error::new(format!("{id:?} was made by a newer minicon (record {})", record.schema)));
+                }
+                Ok(Container { directory, record })
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(does_not_exist(root, id))
+            }
+            Err(error) => Err(Error::new(format!("read the record of {id:?}: {error}"))),
+        }
+    }
+
+    /// Takes the lock and reads the record again, as it may have changed until the lock was free.
+    pub fn open_locked(root: &Path, id: &str) -> Result<(Container, Lock)> {
+        let container = Container::open(root, id)?;
+        let lock = container.lock(FlockOperation::LockExclusive)?;
+        Ok((Container::open(root, id)?, lock))
+    }
+
+    /// Locks the directory: flock(2). A create that was killed has let go.
+    pub fn lock(&self, operation: FlockOperation) -> Result<Lock> {
+        lock(&self.directory, operation)
+    }
+
+    /// What the container is doing now.
+    pub fn status(&self) -> Result<Status> {
+        status::observe(self)
+    }
+
+    /// The container's cgroups.
+    pub fn cgroup(&self) -> Cgroup {
+        Cgroup::open(&self.record.cgroup)
+    }
+
+    /// The configuration as it was at create.
+    pub fn config_text(&self) -> Result<Vec<u8>> {
+        let file = self.directory.join("config.json");
+        fs::read(&file).map_err(|error| Error::new(format!("read {}: {error}", file.display())))
+    }
+
+    /// Replaces the record.
+    pub fn save(&self) -> Result<()> {
+        let text = serde_json::to_vec(&self.record).map_err(|error| Error::new(error.to_string()))?;
+        let (new, file) = (self.directory.join(".state.json"), self.directory.join("state.json"));
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &file))
+            .map_err(|error| Error::new(format!("write {}: {error}", file.display())))
+    }
+
+    /// Removes the directory and what is in it.
+    pub fn forget(&self) -> Result<()> {
+        forget(&self.directory)
+    }
+}
+
+/// The error of an id that nobody uses; engines know its words.
+pub fn does_not_exist(root: &Path, id: &str) -> Error {
+    Error::new(format!("container does not exist: {id:?}"))
+        .hint(format!("`minicon list` shows those in {}", root.display()))
+}
+
+/// Removes a state directory and what is in it.
+pub fn forget(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::new(format!("remove {}: {error}", directory.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lock(directory: &Path, operation: FlockOperation) -> Result<Lock> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = call!("open"(directory.display()) => rustix::fs::open(directory, flags, Mode::empty()))?;
+    call!("flock"(directory.display()) => rustix::io::retry_on_intr(|| rustix::fs::flock(&opened, operation)))?;
+    Ok(Lock(opened))
+}
+
+/// Takes an id and makes its directory, locked. From here on there is something to undo.
+pub fn reserve(root: &Path, record: Record) -> Result<(Container, Lock)> {
+    check_id(&record.id)?;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+    made.map_err(|error| Error::new(format!("make the state directory {}: {error}", root.display())))
+        .hint("choose another with --root")?;
+    let directory = root.join(&record.id);
+    match fs::DirBuilder::new().mode(0o711).create(&directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(Error::new(format!("container with given ID already exists: {:?}", record.id))
+                .hint(format!("choose another id, or `minicon delete {}` first", record.id)));
+        }
+        Err(error) => return Err(Error::new(format!("make {}: {error}", directory.display()))),
+    }
+    let container = Container { directory, record };
+    let reserved = container.lock(FlockOperation::LockExclusive).and_then(|lock| container.save().map(|()| lock));
+    match reserved {
+        Ok(lock) => Ok((container, lock)),
+        Err(error) => {
+            let _ = container.forget();
+            Err(error).step(|| "reserve the id")
+        }
+    }
+}
+
+/// An id is a file name of letters, digits, `_`, `+`, `-` and `.`, as runc has it.
+pub fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() {
+        return Err(Error::new("container id cannot be empty"));
+    }
+    let is_valid = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '+' | '-' | '.');
+    if id == "." || id == ".." || id.len() > 255 || !id.chars().all(is_valid) {
+        return Err(Error::new(format!("invalid container ID format: {id:?}"))
+            .hint("an id has letters, digits, `_`, `+`, `-` and `.`, at most 255"));
+    }
+    Ok(())
+}
+
+/// The ids below a root, sorted.
+pub fn ids(root: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::new(format!("read {}: {error}", root.display()))),
+    };
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let mut ids: Vec<String> = entries
+        .flatten()
+        .filter(is_directory)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|id| check_id(id).is_ok())
+        .collect();
+    ids.sort();
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_plain_names() {
+        for good in ["web", "a.b-c_d+1", "0"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "é", "a\n"] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
+    }
+}

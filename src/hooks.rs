@@ -1,0 +1,158 @@
+//! Running hooks: the container's state on stdin, only the environment that the configuration gives, a time limit.
+//! Used on both sides: by the runtime, and by init for createContainer and startContainer.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::process::PidfdFlags;
+use serde::Serialize;
+
+use crate::call;
+use crate::container::status::Status;
+use crate::error::{Context, Error, Result};
+use crate::plan::hooks::{Hook, HookKind, Hooks};
+
+/// The state of runtime.md, as hooks get it. The pid is the one that this side sees.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct State<'a> {
+    #[serde(rename = "ociVersion")]
+    pub version: &'a str,
+    pub id: &'a str,
+    pub status: &'static str,
+    pub pid: i32,
+    pub bundle: &'a Path,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: &'a BTreeMap<String, String>,
+}
+
+/// How the specification spells a status in a hook's state.
+pub fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Creating => "creating",
+        Status::Created => "created",
+        Status::Running | Status::Paused => "running",
+        Status::Stopped => "stopped",
+    }
+}
+
+/// Runs all hooks of a kind in listed order; the first failure ends it.
+pub fn run_all(hooks: &Hooks, kind: HookKind, state: &State<'_>) -> Result<()> {
+    hooks.of(kind).iter().enumerate().try_for_each(|(index, hook)| run_one(hook, kind, index, state))
+}
+
+/// Runs one hook to its end.
+pub fn run_one(hook: &Hook, kind: HookKind, index: usize, state: &State<'_>) -> Result<()> {
+    run(hook, state).map_err(|error| {
+        let text = format!("error running {} hook #{index}: {}", kind.name(), error.headline());
+        Error::new(text).step(format!("{} hook {}", kind.name(), hook.path.display())).at(hook.at)
+    })
+}
+
+fn run(hook: &Hook, state: &State<'_>) -> Result<()> {
+    let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let (output, output_end) = pipe()?;
+    let second_end = call!("dup"() => rustix::io::fcntl_dupfd_cloexec(&output_end, 3))?;
+    let variables = hook.env.iter().filter_map(|variable| variable.split_once('='));
+    let child = Command::new(&hook.path)
+        .arg0(&hook.args[0])
+        .args(&hook.args[1..])
+        .env_clear()
+        .envs(variables)
+        .stdin(state_file(state)?)
+        .stdout(Stdio::from(output_end))
+        .stderr(Stdio::from(second_end))
+        .spawn();
+    let mut child = call!("execve"(hook.path.display()) => child.map_err(as_errno))?;
+    let (status, text) = wait(&mut child, &output, deadline, hook.timeout)?;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+    };
+    let said = String::from_utf8_lossy(&text);
+    Err(Error::new(format!("{how}, output: {:?}", said.trim())))
+}
+
+/// The state as a file that is already written whole: no pipe can fill up, whatever the hook does with it.
+fn state_file(state: &State<'_>) -> Result<File> {
+    let mut text = serde_json::to_vec(state).map_err(|error| Error::new(error.to_string()))?;
+    text.push(b'\n');
+    let mut file =
+        File::from(call!("memfd_create"("state") => rustix::fs::memfd_create("state", MemfdFlags::CLOEXEC))?);
+    call!("write"("state") => file.write_all(&text).and_then(|()| file.rewind()).map_err(as_errno))?;
+    Ok(file)
+}
+
+/// Collects what the hook says until it exits. What a grandchild still holds open is not waited for.
+fn wait(
+    child: &mut Child,
+    output: &OwnedFd,
+    deadline: Option<Instant>,
+    timeout: Option<u32>,
+) -> Result<(ExitStatus, Vec<u8>)> {
+    let process = rustix::process::Pid::from_child(child);
+    let process = call!("pidfd_open"() => rustix::process::pidfd_open(process, PidfdFlags::empty()))?;
+    let mut text = Vec::new();
+    let mut listening = true;
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let exited = {
+            let mut events = [PollFd::new(&process, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
+            let count = if listening { 2 } else { 1 };
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut events[..count], left.as_ref()) {
+                Ok(0) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let seconds = f64::from(timeout.unwrap_or_default());
+                    return Err(Error::new(format!("hook ran past specified timeout of {seconds:.1}s")));
+                }
+                Err(Errno::INTR) => continue,
+                polled => call!("poll"() => polled)?,
+            };
+            !events[0].revents().is_empty()
+        };
+        listening = listening && drain(output, &mut text);
+        if exited {
+            let status = child.wait().map_err(as_errno);
+            return Ok((call!("waitpid"() => status)?, text));
+        }
+    }
+}
+
+/// Reads what is there; false at the end of file. Only the first part is kept.
+fn drain(output: &OwnedFd, text: &mut Vec<u8>) -> bool {
+    const KEPT: usize = 4096;
+    let mut buffer = [0; 4096];
+    loop {
+        match rustix::io::read(output, &mut buffer) {
+            Ok(0) => return false,
+            Ok(length) => text.extend_from_slice(&buffer[..length.min(KEPT.saturating_sub(text.len()))]),
+            Err(Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// A pipe whose reading end does not block.
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = call!("pipe2"() => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
+    call!("fcntl"("F_SETFL") => rustix::io::ioctl_fionbio(&reader, true)).step(|| "prepare the hook's output")?;
+    Ok((reader, writer))
+}
+
+fn as_errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,57 @@
+//! What this machine offers, found once a command and only as far as a plan needs it.
+
+use std::fs;
+
+use oci_spec::runtime::Process;
+
+use crate::cgroup;
+use crate::config::Config;
+use crate::error::Result;
+use crate::plan::Host;
+
+/// Looks at the machine. Security modules are asked only if a configuration wants a label.
+pub fn probe(config: &Config) -> Result<Host> {
+    let label = config.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
+    let mut host = identity();
+    find_security_modules(&mut host, config.spec.process().as_ref());
+    host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
+    host.cgroups = cgroup::probe()?;
+    Ok(host)
+}
+
+/// Which security modules are enabled, of those that a process wants a label from.
+pub fn find_security_modules(host: &mut Host, process: Option<&Process>) {
+    let Some(process) = process else { return };
+    host.selinux = process.selinux_label().is_some() && selinux_is_enabled();
+    host.apparmor = process.apparmor_profile().is_some()
+        && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y"));
+}
+
+fn selinux_is_enabled() -> bool {
+    fs::exists("/sys/fs/selinux/enforce").unwrap_or(false)
+}
+
+/// Who we are: enough for commands that make nothing.
+pub fn identity() -> Host {
+    let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let in_user_namespace = is_in_user_namespace();
+    Host {
+        in_user_namespace,
+        rootless: user.0 != 0 || in_user_namespace,
+        user,
+        bounding_capabilities: bounding_capabilities(),
+        ..Host::default()
+    }
+}
+
+/// The first user namespace maps every id to itself in one line, see user_namespaces(7).
+fn is_in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn bounding_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(!0)
+}

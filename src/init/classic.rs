@@ -1,0 +1,106 @@
+//! The classic mount(2), for what the descriptor-based calls cannot do: options longer than fsconfig(2) takes, flags
+//! that only mount(2) has, kernels before 5.12, and outer filters that refuse the new calls.
+//!
+//! mount(2) wants a path. `/proc/self/fd/N` names the open place, so that still no path in the image is resolved twice.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
+
+use super::copy_up;
+use super::root::{self, Root};
+use crate::call;
+use crate::error::{Context, Error, Result};
+use crate::plan::mount_options::{attribute, ms};
+use crate::plan::mounts::Mount;
+use crate::sys::mount::{self, Attributes};
+use crate::sys::{self};
+
+/// mount_setattr(2), or a remount where the kernel or a filter does not have it.
+pub fn set_attributes(mount: &OwnedFd, attributes: &Attributes, recursive: bool) -> Result<()> {
+    match mount::set_attributes(mount, attributes, recursive) {
+        Err(error) if error.errno() == Some(rustix::io::Errno::NOSYS) => {
+            let depth = if recursive { ms::REC } else { 0 };
+            if attributes.propagation != 0 {
+                return mount::mount("none", &place_path(mount)?, "", attributes.propagation | depth, "");
+            }
+            if recursive && attributes.clear | attributes.set & !attribute::RDONLY != 0 {
+                return Err(error.hint("recursive mount options need Linux 5.12 (mount_setattr)"));
+            }
+            let flags = current_flags(mount, attributes)?;
+            mount::mount("none", &place_path(mount)?, "", ms::REMOUNT | ms::BIND | flags, "")
+        }
+        done => done,
+    }
+}
+
+/// A remount replaces all flags, so those that are there are repeated.
+fn current_flags(mount: &OwnedFd, change: &Attributes) -> Result<u64> {
+    const PAIRS: [(u64, StatVfsMountFlags, u64); 6] = [
+        (attribute::RDONLY, StatVfsMountFlags::RDONLY, ms::RDONLY),
+        (attribute::NOSUID, StatVfsMountFlags::NOSUID, ms::NOSUID),
+        (attribute::NODEV, StatVfsMountFlags::NODEV, ms::NODEV),
+        (attribute::NOEXEC, StatVfsMountFlags::NOEXEC, ms::NOEXEC),
+        (attribute::NOATIME, StatVfsMountFlags::NOATIME, ms::NOATIME),
+        (attribute::NODIRATIME, StatVfsMountFlags::NODIRATIME, ms::NODIRATIME),
+    ];
+    let there = call!("fstatvfs"(sys::Fd(mount)) => fstatvfs(mount))?.f_flag;
+    Ok(PAIRS.iter().fold(0, |flags, (attribute, present, flag)| {
+        let kept = there.contains(*present) && change.clear & attribute == 0;
+        if kept || change.set & attribute != 0 { flags | flag } else { flags }
+    }))
+}
+
+/// A bind mount, its flags, and the place opened again, now that the mount is on it.
+pub fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool) -> Result<OwnedFd> {
+    let meta = std::fs::metadata(source).map_err(|error| Error::new(format!("{}: {error}", source.display())))?;
+    let place = if meta.is_dir() { root.directory(&plan.destination)? } else { root.file(&plan.destination)? };
+    let depth = if recursive { ms::REC } else { 0 };
+    mount::mount(&source.to_string_lossy(), &place_path(&place)?, "", ms::BIND | depth, "")?;
+    let mounted = root.open(&plan.destination)?;
+    for (change, recursive) in [(plan.options.below, true), (plan.options.own, false)] {
+        if change.is_some() {
+            let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
+            set_attributes(&mounted, &attributes, recursive)?;
+        }
+    }
+    Ok(mounted)
+}
+
+/// A new file system, and the place opened again, now that the mount is on it.
+pub fn mount_filesystem(root: &Root, plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Result<OwnedFd> {
+    let mut data = plan.options.data_string();
+    if kind == "tmpfs" && !plan.options.data.iter().any(|(key, _)| key == "mode") {
+        let separator = if data.is_empty() { "" } else { "," };
+        data = format!("{data}{separator}mode={:o}", root::stat(place)?.st_mode & 0o7777);
+    }
+    mount::mount(device, &place_path(place)?, kind, plan.options.as_classic_flags(), &data)?;
+    let mounted = root.open(&plan.destination)?;
+    if plan.options.copy_up {
+        copy_up::copy_into(place, &mounted).step(|| format!("copy {} up", plan.destination.display()))?;
+    }
+    Ok(mounted)
+}
+
+/// Changes the file system of an existing mount.
+pub fn remount(place: &OwnedFd, plan: &Mount) -> Result<()> {
+    let flags = ms::REMOUNT | plan.options.as_classic_flags();
+    mount::mount("none", &place_path(place)?, "", flags, &plan.options.data_string())
+}
+
+/// Propagation of what is mounted at the working directory.
+pub fn set_propagation_here(flags: u64) -> Result<()> {
+    mount::mount("none", Path::new("."), "", flags, "")
+}
+
+/// `/proc/self/fd/N`, if /proc is procfs and not something that looks like it.
+fn place_path(place: &OwnedFd) -> Result<PathBuf> {
+    let directory = "/proc/self/fd";
+    let filesystem = call!("statfs"(directory) => rustix::fs::statfs(directory))?;
+    if filesystem.f_type as u64 != rustix::fs::PROC_SUPER_MAGIC as u64 {
+        return Err(Error::new("/proc is not procfs")
+            .hint("this kernel lacks mount_setattr (Linux 5.12), and mount(2) needs /proc"));
+    }
+    Ok(PathBuf::from(format!("{directory}/{}", place.as_raw_fd())))
+}

@@ -1,0 +1,268 @@
+//! ASSUME: become the user that the configuration names, with the rights that it grants and no other.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets as KernelSets};
+
+use super::proc::Proc;
+use crate::call;
+use crate::error::{Context, Error, Result, errno_text};
+use crate::plan::ConfigPath;
+use crate::plan::identity::{CapabilitySets, Identity};
+use crate::plan::limits::Limits;
+use crate::sys::process;
+
+/// What is executed in the end.
+#[derive(Debug)]
+pub struct Executable {
+    path: CString,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Executable {
+    /// execve(2). Returns only the failure.
+    pub fn execute(&self) -> Result<std::convert::Infallible> {
+        let argv: Vec<&CStr> = self.argv.iter().map(CString::as_c_str).collect();
+        let environment: Vec<&CStr> = self.environment.iter().map(CString::as_c_str).collect();
+        process::execve(&self.path, &argv, &environment)
+    }
+}
+
+/// Scheduling, while we still have the rights to it. Resource limits are set by the runtime at the very end: a low
+/// RLIMIT_NOFILE or RLIMIT_AS would hit init itself.
+pub fn apply_limits(limits: &Limits) -> Result<()> {
+    if let Some(attributes) = &limits.scheduler {
+        process::set_scheduler(attributes).step(|| "set the scheduler").at(ConfigPath::new("process.scheduler"))?;
+    }
+    if let Some(priority) = limits.io_priority {
+        process::set_io_priority(priority).step(|| "set the I/O priority").at(ConfigPath::new("process.ioPriority"))?;
+    }
+    if let Some(persona) = limits.personality {
+        process::set_personality(persona).step(|| "set the personality").at(ConfigPath::new("linux.personality"))?;
+    }
+    Ok(())
+}
+
+/// The label that the program gets at exec.
+pub fn set_label(identity: &Identity, proc: Option<&Proc>) -> Result<()> {
+    let (Some(label), Some(proc)) = (&identity.label, proc) else { return Ok(()) };
+    let written = proc.write(&format!("thread-self/{}", label.file), &label.value);
+    // Before Linux 5.8 AppArmor shared the file of the other modules.
+    let written = match written {
+        Err(error) if error.errno() == Some(Errno::NOENT) => proc.write("thread-self/attr/exec", &label.value),
+        written => written,
+    };
+    written.step(|| "set the security label of the program").at(label.at)
+}
+
+/// The standard streams become the user's, so that it can open /dev/stdout and its like. /dev/null stays whose it is,
+/// and what cannot change hands (a read-only file system, an unmapped owner) is left alone.
+pub fn own_stdio(identity: &Identity) {
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3);
+        if !is_null && stat.st_uid != identity.uid {
+            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None);
+        }
+    }
+}
+
+/// HOME from the container's /etc/passwd, as runc has it; `/` for a user that is not listed.
+pub fn find_home(identity: &Identity) -> Option<CString> {
+    if !identity.find_home {
+        return None;
+    }
+    let home = read_passwd().and_then(|text| home_of(&text, identity.uid)).unwrap_or_else(|| "/".to_owned());
+    CString::new(format!("HOME={home}")).ok()
+}
+
+/// A file of the image: it may be anything, so it is opened without blocking and read up to a limit.
+fn read_passwd() -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open("/etc/passwd", flags, Mode::empty()).ok()?;
+    let is_file = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), 1 << 20), &mut text).ok()?;
+    is_file.then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+/// passwd(5): name, password, uid, gid, comment, directory, shell.
+fn home_of(text: &str, uid: u32) -> Option<String> {
+    let fields = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut of_user = fields.filter(|fields| fields.get(2).and_then(|field| field.parse().ok()) == Some(uid));
+    of_user.find_map(|fields| fields.get(5).filter(|home| !home.is_empty()).map(|home| (*home).to_owned()))
+}
+
+/// Enters the working directory as root, as one that only root may pass through is fine. False if root may not, which
+/// happens on network file systems: the user may then.
+pub fn enter_directory(identity: &Identity) -> Result<bool> {
+    match enter(&identity.cwd) {
+        Err(error) if matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM)) => Ok(false),
+        entered => entered.map(|()| true),
+    }
+}
+
+/// Enters the working directory as the user.
+pub fn enter_directory_as_user(identity: &Identity) -> Result<()> {
+    enter(&identity.cwd)
+}
+
+/// chdir(2), then a look at where that led: a directory that is not below the root, reached through a leaked
+/// descriptor, has no path (CVE-2024-21626).
+fn enter(cwd: &Path) -> Result<()> {
+    let entered = || {
+        call!("chdir"(cwd.display()) => rustix::process::chdir(cwd))?;
+        let here = call!("getcwd"() => rustix::process::getcwd(Vec::new()))?;
+        if here.to_bytes().first() == Some(&b'/') {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} is outside of the container's root", cwd.display())))
+    };
+    entered().step(|| format!("enter the working directory {}", cwd.display())).at(ConfigPath::new("process.cwd"))
+}
+
+/// Groups, ids, capabilities, no_new_privs: after this nothing is left but what the configuration grants.
+pub fn become_user(identity: &Identity) -> Result<()> {
+    let user = ConfigPath::new("process.user");
+    drop_bounding(identity.capabilities.bounding).at("process.capabilities.bounding")?;
+    // Ids that become non-zero would take the permitted capabilities along, see capabilities(7).
+    call!("prctl"("PR_SET_KEEPCAPS", 1) => rustix::thread::set_keep_capabilities(true))?;
+    set_ids(identity).step(|| "become the user").at(user)?;
+    call!("prctl"("PR_SET_KEEPCAPS", 0) => rustix::thread::set_keep_capabilities(false))?;
+    if let Some(mask) = identity.umask {
+        rustix::process::umask(Mode::from_raw_mode(mask & 0o777));
+    } else {
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+    }
+    set_capabilities(&identity.capabilities).step(|| "set the capabilities").at("process.capabilities")?;
+    if identity.no_new_privileges {
+        call!("prctl"("PR_SET_NO_NEW_PRIVS", 1) => rustix::thread::set_no_new_privs(true))
+            .at(ConfigPath::new("process.noNewPrivileges"))?;
+    }
+    Ok(())
+}
+
+/// Drops every capability that is in the bounding set and not wanted there.
+fn drop_bounding(wanted: u64) -> Result<()> {
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            // EINVAL: beyond the last capability of this kernel.
+            Err(_) => break,
+            Ok(true) if wanted & 1 << number == 0 => {
+                let dropped = rustix::thread::remove_capability_from_bounding_set(capability);
+                call!("prctl"("PR_CAPBSET_DROP", number) => dropped).step(|| "drop a capability")?;
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn set_ids(identity: &Identity) -> Result<()> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace of an unprivileged user denies setgroups; no groups are wanted, so nothing is lost.
+        Err(Errno::PERM) if groups.is_empty() => {}
+        set => call!("setgroups"(format_args!("{:?}", identity.groups)) => set)?,
+    }
+    let gid = Gid::from_raw(identity.gid);
+    call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))
+        .hint("the group must be mapped by linux.gidMappings")?;
+    let uid = Uid::from_raw(identity.uid);
+    call!("setresuid"(identity.uid) => rustix::thread::set_thread_res_uid(uid, uid, uid))
+        .hint("the user must be mapped by linux.uidMappings")
+}
+
+fn set_capabilities(wanted: &CapabilitySets) -> Result<()> {
+    let set = CapabilitySet::from_bits_retain;
+    let sets = KernelSets {
+        effective: set(wanted.effective),
+        permitted: set(wanted.permitted),
+        inheritable: set(wanted.inheritable),
+    };
+    call!("capset"(format_args!("{wanted:x?}")) => rustix::thread::set_capabilities(None, sets))?;
+    call!("prctl"("PR_CAP_AMBIENT_CLEAR_ALL") => rustix::thread::clear_ambient_capability_set())?;
+    for number in (0..u64::BITS).filter(|number| wanted.ambient & 1 << number != 0) {
+        let raised = rustix::thread::configure_capability_in_ambient_set(set(1 << number), true);
+        call!("prctl"("PR_CAP_AMBIENT_RAISE", number) => raised)?;
+    }
+    Ok(())
+}
+
+/// Finds argv[0] as the user that will execute it, as execvp(3) would. Engines know the words of these errors.
+pub fn find_executable(identity: &Identity, home: Option<CString>) -> Result<Executable> {
+    let name = identity.argv[0].as_c_str();
+    let found = if name.to_bytes().contains(&b'/') {
+        check(name).map(|()| name.to_owned()).map_err(|errno| refusal(name, errno))
+    } else {
+        search(name, &identity.environment)
+    };
+    let path = found.step(|| "find the program").at("process.args[0]")?;
+    let mut environment = identity.environment.clone();
+    if let Some(home) = home {
+        environment.retain(|variable| !variable.to_bytes().starts_with(b"HOME="));
+        environment.push(home);
+    }
+    Ok(Executable { path, argv: identity.argv.clone(), environment })
+}
+
+fn search(name: &CStr, environment: &[CString]) -> Result<CString> {
+    let path = environment.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+    let mut refused = None;
+    // The default of execvp(3) without PATH.
+    for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
+        let directory =
+            if directory.is_empty() { Path::new(".") } else { Path::new(std::ffi::OsStr::from_bytes(directory)) };
+        let candidate: PathBuf = directory.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let Ok(candidate) = CString::new(candidate.into_os_string().into_vec()) else { continue };
+        match check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ACCESS) => refused = Some(candidate),
+            Err(_) => {}
+        }
+    }
+    let shown = name.to_string_lossy();
+    Err(match refused {
+        Some(_) => refusal(name, Errno::ACCESS),
+        None => Error::new(format!("exec: {shown:?}: executable file not found in $PATH"))
+            .hint("is it in the image, and is PATH in process.env right?"),
+    })
+}
+
+/// Whether the path can be executed as far as can be told without doing it.
+fn check(path: &CStr) -> Result<(), Errno> {
+    let stat = rustix::fs::stat(path)?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return Err(Errno::ISDIR);
+    }
+    rustix::fs::access(path, Access::EXEC_OK)
+}
+
+fn refusal(name: &CStr, errno: Errno) -> Error {
+    let shown = name.to_string_lossy();
+    match errno {
+        Errno::ACCESS => Error::new(format!("exec: {shown:?}: permission denied"))
+            .hint("the user needs the right to execute it, and its mount must not be noexec"),
+        Errno::ISDIR => Error::new(format!("exec: {shown:?}: is a directory: permission denied")),
+        errno => Error::new(format!("exec: {shown:?}: stat {shown}: {}", errno_text(errno.raw_os_error())))
+            .hint("is it in the image?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_of_a_user() {
+        let text = "root:x:0:0:root:/root:/bin/sh\nbroken\napp:x:1000:1000::/home/app:/bin/sh\n";
+        assert_eq!(home_of(text, 1000).as_deref(), Some("/home/app"));
+        assert_eq!(home_of(text, 7), None);
+    }
+}

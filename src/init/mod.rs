@@ -1,0 +1,206 @@
+//! THE CONTAINER SIDE, from the clone to the exec.
+//!
+//! The process starts as a copy of the runtime with all its rights, in new namespaces but with the host's tree in view,
+//! and gives up one thing after the other until only the program is left. Five stages:
+//! - enter: join the cgroup and the namespaces;
+//! - furnish: build the root while the host's tree is still visible;
+//! - leave: pivot_root; the host is gone;
+//! - assume: become the user, with the rights that the configuration grants and no other;
+//! - wait at the gate, then become the program.
+//!
+//! Must hold before: this process has one thread, its descriptors are close-on-exec, and the runtime holds the other end
+//! of the channel. It never returns: it becomes the program, or reports its error and ends.
+
+mod classic;
+mod copy_up;
+mod identity;
+mod mounts;
+mod namespaces;
+mod proc;
+mod root;
+mod rootfs;
+
+use std::os::fd::OwnedFd;
+
+use crate::cgroup::Entrance;
+use crate::console;
+use crate::container::Record;
+use crate::error::{Context, Error, Result};
+use crate::handshake::{Channel, Gate, Message};
+use crate::hooks::{self, State};
+use crate::plan::hooks::HookKind;
+use crate::plan::namespaces::Kind;
+use crate::plan::{Plan, Program};
+use crate::sys::{filter, process};
+use identity::Executable;
+use proc::Proc;
+
+/// What init inherits from the runtime.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// Who we are, for the hooks.
+    pub record: &'a Record,
+    /// To the runtime.
+    pub channel: Channel,
+    /// Where to wait for start.
+    pub gate: Gate,
+    /// The way into the cgroups.
+    pub cgroup: Entrance,
+    /// Namespaces that are still to be joined.
+    pub joins: Vec<(Kind, OwnedFd)>,
+    /// How many descriptors from 3 on the program gets.
+    pub preserved_fds: u32,
+}
+
+/// What a process inherits that joins a running container.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// What is to be executed.
+    pub program: &'a Program,
+    /// The session keyring of the container.
+    pub keyring: Option<&'a str>,
+    /// To the runtime.
+    pub channel: Channel,
+    /// The way into the cgroups.
+    pub cgroup: Entrance,
+    /// The container's init, and its namespaces to join (`CLONE_NEW*`).
+    pub target: (OwnedFd, u32),
+    /// How many descriptors from 3 on the program gets.
+    pub preserved_fds: u32,
+}
+
+/// The life of a container's init, up to the program.
+pub fn start(start: Start<'_>) -> ! {
+    let prepared = prepare(&start);
+    let Start { plan, record, channel, gate, preserved_fds, .. } = start;
+    let program = match prepared {
+        Ok(program) => program,
+        Err(error) => fail(&channel, error),
+    };
+    // The runtime has died before it could record the container as created: nobody will ever start it.
+    if !matches!(channel.receive(), Ok(Some(Message::Committed))) {
+        process::exit(1);
+    }
+    drop(channel);
+    let Err(error) = wait_and_execute(plan, record, &gate, &program, preserved_fds);
+    gate.report(&error);
+    process::exit(1)
+}
+
+/// Everything up to "created", one step a line, in the kernel's order.
+fn prepare(start: &Start<'_>) -> Result<Executable> {
+    let Start { plan, channel, .. } = start;
+    start.cgroup.join().step(|| "join the cgroups")?;
+    let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
+    let proc = namespaces::enter(start)?;
+    let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
+    root.make_working_directory(&plan.program.identity.cwd);
+    channel.send(&Message::RootfsReady)?;
+    let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
+    run_hooks(plan, start.record, HookKind::CreateContainer, "creating")?;
+    rootfs::leave(&plan.rootfs, &root)?;
+    rootfs::finish(plan, &root, channel)?;
+    proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
+    identity::apply_limits(&plan.program.limits)?;
+    let program = assume(&plan.program, proc.as_ref(), channel)?;
+    channel.send(&Message::Ready)?;
+    Ok(program)
+}
+
+/// From "created" to the program.
+fn wait_and_execute(
+    plan: &Plan,
+    record: &Record,
+    gate: &Gate,
+    program: &Executable,
+    preserved_fds: u32,
+) -> Result<std::convert::Infallible> {
+    gate.wait()?;
+    run_hooks(plan, record, HookKind::StartContainer, "created")?;
+    process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
+    gate.announce()?;
+    execute(&plan.program, program)
+}
+
+/// The life of a process that joins a running container (`exec`): enter, assume, become the program.
+pub fn join(join: Join<'_>) -> ! {
+    let Err(error) = join_and_execute(&join);
+    fail(&join.channel, error)
+}
+
+fn join_and_execute(join: &Join<'_>) -> Result<std::convert::Infallible> {
+    let Join { program, channel, .. } = join;
+    join.cgroup.join().step(|| "join the container's cgroups")?;
+    let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
+    namespaces::join_container(join)?;
+    let proc = program.identity.label.as_ref().map(|_| Proc::open()).transpose()?;
+    if program.terminal {
+        let pty = console::open_pty(program.console_size).at("process.terminal")?;
+        console::adopt(&pty.slave)?;
+        channel.send(&Message::Console(pty.master))?;
+    }
+    identity::apply_limits(&program.limits)?;
+    let executable = assume(program, proc.as_ref(), channel)?;
+    channel.send(&Message::Ready)?;
+    let Message::Committed = channel.expect()? else { return Err(out_of_order()) };
+    process::keep_on_exec(join.preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
+    execute(program, &executable)
+}
+
+/// Gives up every right that the configuration does not grant. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it
+/// comes before the capabilities go; with it, the filter is the last thing before the exec, and so as narrow as it can be.
+fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<Executable> {
+    let identity = &program.identity;
+    process::close_on_exec_from(3)?;
+    identity::set_label(identity, proc)?;
+    identity::own_stdio(identity);
+    let home = identity::find_home(identity);
+    let entered = identity::enter_directory(identity)?;
+    if let Some(filter) = program.seccomp.as_ref().filter(|filter| !identity.no_new_privileges || filter.notify) {
+        let listener = filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
+        if let Some(listener) = listener {
+            channel.send(&Message::SeccompListener(listener))?;
+        }
+    }
+    identity::become_user(identity)?;
+    if !entered {
+        identity::enter_directory_as_user(identity)?;
+    }
+    identity::find_executable(identity, home)
+}
+
+fn execute(program: &Program, executable: &Executable) -> Result<std::convert::Infallible> {
+    process::restore_signals();
+    if let Some(filter) = program.seccomp.as_ref().filter(|filter| program.identity.no_new_privileges && !filter.notify)
+    {
+        filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
+    }
+    executable.execute().step(|| "start the program").at("process.args[0]")
+}
+
+fn run_hooks(plan: &Plan, record: &Record, kind: HookKind, status: &'static str) -> Result<()> {
+    if plan.hooks.of(kind).is_empty() {
+        return Ok(());
+    }
+    let state = State {
+        version: &record.version,
+        id: &record.id,
+        status,
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    };
+    hooks::run_all(&plan.hooks, kind, &state)
+}
+
+fn out_of_order() -> Error {
+    Error::new("the runtime and init disagree on the handshake")
+}
+
+fn fail(channel: &Channel, error: Error) -> ! {
+    // If the runtime is gone as well, there is nobody to tell.
+    let _ = channel.send(&Message::Failed(error));
+    process::exit(1)
+}

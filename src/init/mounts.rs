@@ -1,0 +1,136 @@
+//! One mount of the plan, performed: made detached, given its attributes, then attached to an open place in the root.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use super::root::{self, Root};
+use super::rootfs::ask_for_mount;
+use super::{classic, copy_up};
+use crate::error::{Context, Error, Result};
+use crate::handshake::Channel;
+use crate::plan::mount_options::attribute;
+use crate::plan::mounts::{Mount, Source};
+use crate::sys::mount::{self, Attributes};
+
+/// Performs a mount; `index` is its step's, by which the runtime knows it.
+pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> Result<()> {
+    let attached = match &mount.source {
+        Source::Existing => return remount(root, mount),
+        Source::Bind { path, recursive } => bind(root, mount, path, *recursive, index, channel)?,
+        Source::Filesystem { kind, device } => create(root, mount, kind, device)?,
+    };
+    for (kind, recursive) in &mount.options.propagation {
+        let attributes = Attributes { propagation: *kind, ..Attributes::default() };
+        classic::set_attributes(&attached, &attributes, *recursive)?;
+    }
+    Ok(())
+}
+
+fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize, channel: &Channel) -> Result<OwnedFd> {
+    let tree = if plan.by_runtime {
+        ask_for_mount(channel, Some(index))?
+    } else {
+        match mount::clone_tree_at(CWD, source, recursive) {
+            Err(error) if mount::is_unavailable(&error) => return classic::bind(root, plan, source, recursive),
+            Err(error) if error.errno() == Some(Errno::NOENT) => {
+                return Err(error.hint(format!("the source {} is not there on the host", source.display())));
+            }
+            tree => tree?,
+        }
+    };
+    let is_directory = root::is_directory(&root::stat(&tree)?);
+    let place = if is_directory { root.directory(&plan.destination)? } else { root.file(&plan.destination)? };
+    change(&tree, plan)?;
+    mount::attach(&tree, place)?;
+    Ok(tree)
+}
+
+/// The attributes of a mount and of all below it. The recursive ones come first, so that the mount's own win.
+fn change(tree: &OwnedFd, plan: &Mount) -> Result<()> {
+    for (change, recursive) in [(plan.options.below, true), (plan.options.own, false)] {
+        if change.is_some() {
+            let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
+            classic::set_attributes(tree, &attributes, recursive).map_err(|error| match error.errno() {
+                Some(Errno::PERM) => error.hint(
+                    "in a user namespace a flag that the source's mount has (nosuid, nodev, noexec, ro, atime) is locked: name it too",
+                ),
+                _ => error,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
+    let place = match plan.no_symlinks {
+        true => root.ordinary_directory(&plan.destination)?,
+        false => root.directory(&plan.destination)?,
+    };
+    if plan.options.classic {
+        return classic::mount_filesystem(root, plan, &place, kind, device);
+    }
+    let made = match make_detached(plan, &place, kind, device) {
+        Err(error) if error.call_name() == Some("fsopen") && mount::is_unavailable(&error) => {
+            return classic::mount_filesystem(root, plan, &place, kind, device);
+        }
+        made => made.map_err(|error| explain(error, kind))?,
+    };
+    if plan.options.copy_up {
+        copy_up::copy_into(&place, &made).step(|| format!("copy {} up", plan.destination.display()))?;
+    }
+    mount::attach(made.as_fd(), &place)?;
+    if plan.options.below.is_some() {
+        let below = plan.options.below;
+        let attributes = Attributes { set: below.set, clear: below.clear, ..Attributes::default() };
+        classic::set_attributes(&made, &attributes, true)?;
+    }
+    Ok(made)
+}
+
+fn make_detached(plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Result<OwnedFd> {
+    let context = mount::open_filesystem(kind)?;
+    mount::configure(&context, "source", Some(device))?;
+    for flag in &plan.options.superblock {
+        mount::configure(&context, flag, None)?;
+    }
+    if device.starts_with('/') && plan.options.own.set & attribute::RDONLY != 0 {
+        mount::configure(&context, "ro", None)?;
+    }
+    for (key, value) in &plan.options.data {
+        mount::configure(&context, key, value.as_deref())?;
+    }
+    if kind == "tmpfs" && !plan.options.data.iter().any(|(key, _)| key == "mode") {
+        // The directory below keeps its permissions, as runc has it.
+        let mode = root::stat(place)?.st_mode & 0o7777;
+        mount::configure(&context, "mode", Some(&format!("{mode:o}")))?;
+    }
+    mount::create(&context, plan.options.own.set)
+}
+
+fn explain(error: Error, kind: &str) -> Error {
+    match (error.call_name(), error.errno()) {
+        (Some("fsopen"), Some(Errno::NODEV)) => {
+            let message = format!("the kernel knows no file system of type {kind:?}");
+            Error::new(message).hint("see /proc/filesystems; for a bind mount add the option \"bind\"")
+        }
+        (_, Some(Errno::PERM)) if kind == "sysfs" => {
+            error.hint("sysfs needs a network namespace of the container's own; bind-mount the host's /sys instead")
+        }
+        (_, Some(Errno::PERM)) if kind == "proc" => error.hint(
+            "proc needs a pid namespace of the container's own, and a host /proc that nothing is mounted over (nested containers mask it)",
+        ),
+        _ => error,
+    }
+}
+
+fn remount(root: &Root, plan: &Mount) -> Result<()> {
+    let place = root.open(&plan.destination)?;
+    change(&place, plan)?;
+    if plan.options.superblock.is_empty() && plan.options.data.is_empty() && plan.options.classic_flags == 0 {
+        return Ok(());
+    }
+    classic::remount(&place, plan)
+}

@@ -1,0 +1,123 @@
+//! ENTER: the namespaces that the clone could not give, and who we are in them.
+
+use rustix::io::Errno;
+use rustix::process::DumpableBehavior;
+
+use super::proc::Proc;
+use super::{Join, Start};
+use crate::call;
+use crate::error::{Context, Error, Result};
+use crate::plan::ConfigPath;
+use crate::plan::namespaces::{Kind, Namespaces};
+use crate::sys::process;
+
+/// Joins and makes what is left, names the host. Returns our own /proc if a later step needs it; it must be opened while
+/// the host's /proc is in view.
+pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
+    let plan = start.plan;
+    let namespaces = &plan.namespaces;
+    call!("umask"() => Ok::<_, Errno>(rustix::process::umask(rustix::fs::Mode::empty())))?;
+    // A session of our own, so that signals of the caller's terminal do not reach the container.
+    call!("setsid"() => rustix::process::setsid())?;
+    if let Some(keyring) = &plan.keyring {
+        join_keyring(keyring)?;
+    }
+    if namespaces.creates(Kind::Time) {
+        enter_time_namespace(namespaces)?;
+    }
+    hide()?;
+    for (kind, fd) in &start.joins {
+        process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))?;
+    }
+    if namespaces.creates(Kind::Cgroup) {
+        // Only now are we in our cgroup on v1 too; its root is where we are, see cgroup_namespaces(7).
+        process::unshare(Kind::Cgroup.flag()).step(|| "make the cgroup namespace")?;
+    }
+    if namespaces.has(Kind::User) {
+        become_root()?;
+    }
+    name_host(namespaces)?;
+    let needs_proc = !plan.sysctls.is_empty() || plan.program.identity.label.is_some();
+    needs_proc.then(Proc::open).transpose()
+}
+
+/// Joins a running container, through its init: setns(2) with a pidfd takes all namespaces at once (Linux 5.8).
+pub fn join_container(join: &Join<'_>) -> Result<()> {
+    let (init, kinds) = (&join.target.0, join.target.1);
+    call!("setsid"() => rustix::process::setsid())?;
+    if let Some(keyring) = join.keyring {
+        join_keyring(keyring)?;
+    }
+    // From here on a process of the container can see us (CVE-2016-9962).
+    hide()?;
+    if kinds != 0 {
+        process::setns(init, kinds).step(|| "join the container's namespaces")?;
+    }
+    if kinds & Kind::User.flag() != 0 {
+        become_root()?;
+    }
+    Ok(())
+}
+
+/// Not dumpable: no process of a namespace that we enter can trace us or look through our /proc entries, whatever its
+/// capabilities; see PR_SET_DUMPABLE(2const). exec(2) ends it.
+fn hide() -> Result<()> {
+    call!("prctl"("PR_SET_DUMPABLE", 0) => rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
+}
+
+/// A kernel without keyrings, or one whose limit the user has reached, is no reason to fail: runc takes it so too.
+fn join_keyring(name: &str) -> Result<()> {
+    let name = std::ffi::CString::new(name).map_err(|_| Error::new("the id holds a NUL byte"))?;
+    match process::join_session_keyring(&name) {
+        Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT | Errno::ACCESS)) => {
+            Ok(())
+        }
+        joined => joined.step(|| "join a new session keyring"),
+    }
+}
+
+/// The offsets can be written only between the unshare and the first process inside, so init enters by itself; the
+/// runtime stays outside, and with it the hooks that it runs.
+fn enter_time_namespace(namespaces: &Namespaces) -> Result<()> {
+    let at = ConfigPath::new("linux.timeOffsets");
+    process::unshare(Kind::Time.flag()).step(|| "make the time namespace")?;
+    if !namespaces.time_offsets.is_empty() {
+        let file = "/proc/self/timens_offsets";
+        let text = namespaces.time_offsets.join("\n");
+        let written = std::fs::write(file, &text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        call!("write"(file, text) => written).step(|| "set the clock offsets").at(at)?;
+    }
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = "/proc/self/ns/time_for_children";
+    let entry = call!("open"(file) => rustix::fs::open(file, flags, rustix::fs::Mode::empty()))?;
+    process::setns(&entry, Kind::Time.flag()).step(|| "enter the time namespace")
+}
+
+/// In its user namespace init is root where that id is mapped. Where it is not, it keeps its capabilities and the
+/// overflow id, and files that it would make have no owner.
+fn become_root() -> Result<()> {
+    let groups = rustix::thread::set_thread_groups(&[]);
+    // EPERM: setgroups is denied, as it must be where an unprivileged user maps a single group.
+    if !matches!(groups, Err(Errno::PERM | Errno::INVAL)) {
+        call!("setgroups"(0) => groups)?;
+    }
+    let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+    for result in [rustix::thread::set_thread_res_gid(gid, gid, gid), rustix::thread::set_thread_res_uid(uid, uid, uid)]
+    {
+        if result != Err(Errno::INVAL) {
+            call!("setresuid"(0, 0, 0) => result).step(|| "become root of the user namespace")?;
+        }
+    }
+    // Changing the id has made us dumpable or not as /proc/sys/fs/suid_dumpable says.
+    hide()
+}
+
+fn name_host(namespaces: &Namespaces) -> Result<()> {
+    if let Some(name) = &namespaces.hostname {
+        process::set_hostname(name).step(|| "set the host name").at(ConfigPath::new("hostname"))?;
+    }
+    if let Some(name) = &namespaces.domainname {
+        process::set_domainname(name).step(|| "set the domain name").at(ConfigPath::new("domainname"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The container's root as an open directory. Every path below it is resolved by the kernel inside it
+//! (`RESOLVE_IN_ROOT`), so that no link in an image can lead to the host; see security rule 1 in SECURITY.md.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::call;
+use crate::error::{Error, Result};
+use crate::sys::{self, path::openat2};
+
+/// The container's root directory, opened. There is no other way to a path below it.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+impl Root {
+    /// A root whose mount or directory is open.
+    pub fn new(directory: OwnedFd) -> Root {
+        Root(directory)
+    }
+
+    /// The descriptor of the root itself.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// Opens a path inside as a place (`O_PATH`), following links inside the root.
+    pub fn open(&self, path: &Path) -> Result<OwnedFd> {
+        openat2(&self.0, path, OFlags::PATH, Mode::empty(), INSIDE)
+    }
+
+    /// As [`Root::open`]; None if nothing is there.
+    pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        match self.open(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a directory inside, made with its parents if it is missing.
+    pub fn directory(&self, path: &Path) -> Result<OwnedFd> {
+        self.directory_through(path, INSIDE)
+    }
+
+    /// As [`Root::directory`], but refuses symbolic links on the way.
+    pub fn ordinary_directory(&self, path: &Path) -> Result<OwnedFd> {
+        self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS).map_err(|error| match error.errno() {
+            Some(Errno::LOOP | Errno::NOTDIR) => {
+                let message = format!("{} must be an ordinary directory in the image, not a link", path.display());
+                Error::new(message).hint("a link there could lead writes of the runtime astray (CVE-2019-19921)")
+            }
+            _ => error,
+        })
+    }
+
+    fn directory_through(&self, path: &Path, resolve: ResolveFlags) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match openat2(&self.0, path, flags, Mode::empty(), resolve) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            opened => return opened,
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return openat2(&self.0, path, flags, Mode::empty(), resolve);
+        };
+        let parent = self.directory_through(parent, resolve)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            // Somebody else made it, or a dangling link is there, which the next line refuses.
+            Err(Errno::EXIST) => {}
+            made => call!("mkdirat"(sys::Fd(&parent), name.display()) => made)?,
+        }
+        openat2(&parent, Path::new(name), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Opens a file inside as a place to mount on, made empty, with its parents, if it is missing.
+    pub fn file(&self, path: &Path) -> Result<OwnedFd> {
+        if let Some(found) = self.find(path)? {
+            return Ok(found);
+        }
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+            Err(Errno::EXIST) => {}
+            made => drop(call!("openat"(sys::Fd(&parent), name.display(), "O_CREAT") => made)?),
+        }
+        openat2(&parent, Path::new(name), OFlags::PATH, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// The directory of a path, made if it is missing, and the path's last name.
+    pub fn parent<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a OsStr)> {
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Ok((self.directory(parent)?, name)),
+            _ => Err(Error::new(format!("{} cannot be a file", path.display()))),
+        }
+    }
+
+    /// runc makes a missing working directory, and images rely on it. If it cannot be made, entering it will tell.
+    pub fn make_working_directory(&self, path: &Path) {
+        let _ = self.directory(path);
+    }
+}
+
+/// fstat(2).
+pub fn stat(fd: &OwnedFd) -> Result<Stat> {
+    call!("fstat"(sys::Fd(fd)) => rustix::fs::fstat(fd))
+}
+
+/// Whether it is a directory.
+pub fn is_directory(stat: &Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}

@@ -1,0 +1,240 @@
+//! FURNISH, LEAVE and the steps after: performs `plan.rootfs` on the open root.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::root::{self, Root};
+use super::{classic, mounts};
+use crate::call;
+use crate::console;
+use crate::error::{Context, Error, Result};
+use crate::handshake::{Channel, Message};
+use crate::plan::mount_options::{attribute, ms};
+use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::rootfs::{Leave, Node, Rootfs, What};
+use crate::plan::{Condition, ConfigPath, Plan, Step};
+use crate::sys::{self, mount, mount::Attributes};
+
+/// Builds the tree while the host's is still visible. Nothing is put over the host's paths: the root is a mount of its
+/// own that lies over `/`, reached only through its descriptor.
+pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
+    let root = open_root(plan, namespaces, channel).step(|| format!("take {} as the root", plan.path.display()));
+    let root = root.at(ConfigPath::new("root.path"))?;
+    for (index, step) in plan.furnish.iter().enumerate() {
+        if matches!(step.when, Condition::HostHas(path) if !Path::new(path).exists()) {
+            continue;
+        }
+        let done = match &step.what {
+            What::Mount(mount) => mounts::perform(&root, mount, index, channel),
+            What::Directory(path) => root.directory(path).map(drop),
+            What::Node(node) => make_node(&root, node),
+            What::Link { path, target, replace } => make_link(&root, path, target, *replace),
+            _ => Err(Error::new("this step belongs after the root is entered")),
+        };
+        done.step(|| step.what.to_string()).at(step.at)?;
+    }
+    Ok(root)
+}
+
+fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if plan.leave == Leave::Chroot {
+        let opened = call!("open"(plan.path.display()) => rustix::fs::open(&plan.path, flags, Mode::empty()))?;
+        return Ok(Root::new(opened));
+    }
+    if namespaces.creates(Kind::Mount) {
+        mount::set_root_propagation(plan.propagation).step(|| "set the propagation of the host's tree")?;
+    }
+    let tree = if namespaces.has(Kind::User) {
+        ask_for_mount(channel, None)?
+    } else {
+        mount::clone_tree_at(CWD, &plan.path, true)?
+    };
+    let slash = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
+    if plan.propagation & ms::SHARED != 0 {
+        // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
+        let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
+        mount::set_attributes(&slash, &private, false)?;
+    }
+    mount::attach(&tree, &slash)?;
+    Ok(Root::new(tree))
+}
+
+/// Asks the runtime for a mount that is beyond our rights: `None` is the root, else a step of the plan.
+pub fn ask_for_mount(channel: &Channel, step: Option<usize>) -> Result<OwnedFd> {
+    channel.send(&Message::NeedMount(step))?;
+    match channel.expect()? {
+        Message::Mount(tree) => Ok(tree),
+        _ => Err(Error::new("the runtime did not make the mount")),
+    }
+}
+
+/// A node that is there already must be the device that is asked for: "If a file already exists at path that does not
+/// match the requested device, the runtime MUST generate an error" (config-linux.md, Devices).
+fn make_node(root: &Root, node: &Node) -> Result<()> {
+    if node.bind {
+        return bind_node(root, node);
+    }
+    let (parent, name) = root.parent(&node.path)?;
+    let kind = FileType::from_raw_mode(node.kind);
+    let device = rustix::fs::makedev(node.major, node.minor);
+    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+        Err(Errno::EXIST) => {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let there = call!("fstatat"(name.display()) => rustix::fs::statat(&parent, name, flags))?;
+            return check_node(node, &there);
+        }
+        made => call!("mknodat"(sys::Fd(&parent), name.display()) => made)?,
+    }
+    if node.uid != 0 || node.gid != 0 {
+        let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        call!("fchownat"(name.display(), node.uid, node.gid)
+            => rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags))?;
+    }
+    Ok(())
+}
+
+/// Without the right to make device nodes the host's own is bound.
+fn bind_node(root: &Root, node: &Node) -> Result<()> {
+    let tree = mount::clone_tree_at(CWD, &node.path, false).hint("the host must have this device at the same path")?;
+    check_node(node, &root::stat(&tree)?)?;
+    mount::attach(&tree, root.file(&node.path)?)
+}
+
+fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
+    let is_same_kind = there.st_mode & libc::S_IFMT == node.kind;
+    let device = rustix::fs::makedev(node.major, node.minor);
+    if is_same_kind && (node.kind == libc::S_IFIFO || there.st_rdev == device) {
+        return Ok(());
+    }
+    let message =
+        format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
+    Err(Error::new(message).hint("remove it from the image, or mount a tmpfs at /dev"))
+}
+
+fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()> {
+    let (parent, name) = root.parent(path)?;
+    match rustix::fs::symlinkat(target, &parent, name) {
+        Err(Errno::EXIST) if replace => {
+            call!("unlinkat"(name.display()) => rustix::fs::unlinkat(&parent, name, AtFlags::empty()))?;
+            call!("symlinkat"(target, name.display()) => rustix::fs::symlinkat(target, &parent, name))
+        }
+        Err(Errno::EXIST) => Ok(()),
+        made => call!("symlinkat"(target, name.display()) => made),
+    }
+}
+
+/// LEAVE: from here on `/` is the container's root and the host's tree is out of reach.
+pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
+    let left = || {
+        call!("fchdir"(sys::Fd(root.fd())) => rustix::process::fchdir(root.fd()))?;
+        match plan.leave {
+            Leave::Pivot => {
+                mount::pivot_root_here()?;
+                if plan.propagation & ms::SHARED != 0 {
+                    // The old root is on top of "." now; its going must not reach the host.
+                    classic::set_propagation_here(ms::SLAVE | ms::REC)?;
+                }
+                mount::detach(".")?;
+            }
+            Leave::Move => {
+                mount::move_here_to_root()?;
+                call!("chroot"(".") => rustix::process::chroot("."))?;
+            }
+            Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
+        }
+        call!("chdir"("/") => rustix::process::chdir("/"))
+    };
+    left().step(|| "leave the host's tree")
+}
+
+/// The steps that need the container's root to be `/`.
+pub fn finish(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
+    let mut masks = Masks::default();
+    for step in &plan.rootfs.finish {
+        finish_one(plan, root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
+    }
+    Ok(())
+}
+
+fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, masks: &mut Masks) -> Result<()> {
+    let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
+    match &step.what {
+        What::Console => make_console(plan, root, channel),
+        What::RootPropagation(flags) => {
+            let attributes = Attributes { propagation: flags & !ms::REC, ..Attributes::default() };
+            mount::set_attributes(root.fd(), &attributes, flags & ms::REC != 0)
+        }
+        What::ReadOnlyMount(path) => classic::set_attributes(&root.open(path)?, &read_only, false),
+        What::ReadOnlyPath(path) => match root.find(path)? {
+            None => Ok(()),
+            Some(place) => {
+                let tree = mount::clone_tree(&place, true)?;
+                classic::set_attributes(&tree, &read_only, true)?;
+                mount::attach(&tree, &place)
+            }
+        },
+        What::Mask(path) => match root.find(path)? {
+            None => Ok(()),
+            Some(place) => masks.cover(root, place),
+        },
+        What::ReadOnlyRoot => classic::set_attributes(root.fd(), &read_only, false),
+        _ => Err(Error::new("this step belongs before the root is entered")),
+    }
+}
+
+/// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.
+fn make_console(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
+    let pty = console::open_pty(plan.program.console_size)?;
+    let place = root.file(Path::new("/dev/console"))?;
+    mount::attach(mount::clone_tree(&pty.slave, false)?, place)?;
+    console::adopt(&pty.slave)?;
+    channel.send(&Message::Console(pty.master))
+}
+
+/// What lies over masked paths. All directories share one empty read-only tmpfs: a hundred masks must not make a hundred
+/// file systems.
+#[derive(Default)]
+struct Masks {
+    empty: Option<OwnedFd>,
+}
+
+impl Masks {
+    fn cover(&mut self, root: &Root, place: OwnedFd) -> Result<()> {
+        if !root::is_directory(&root::stat(&place)?) {
+            return mount::attach(mount::clone_tree(null_device(root)?, false)?, place);
+        }
+        match &self.empty {
+            Some(empty) => mount::attach(mount::clone_tree(empty, false)?, place),
+            None => {
+                let context = mount::open_filesystem("tmpfs")?;
+                mount::configure(&context, "ro", None)?;
+                let empty = mount::create(&context, attribute::RDONLY)?;
+                mount::attach(empty.as_fd(), place)?;
+                self.empty = Some(empty);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The container's /dev/null, checked by what it is and not by its name (CVE-2025-31133).
+fn null_device(root: &Root) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let opened = sys::path::openat2(
+        root.fd(),
+        Path::new("dev/null"),
+        flags,
+        Mode::empty(),
+        rustix::fs::ResolveFlags::IN_ROOT | rustix::fs::ResolveFlags::NO_SYMLINKS,
+    )?;
+    let stat = root::stat(&opened)?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3) {
+        return Ok(opened);
+    }
+    Err(Error::new("/dev/null in the container is not the null device").hint("masked files are covered with it"))
+}

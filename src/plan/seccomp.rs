@@ -1,1 +1,0 @@
-//! `linux.seccomp` to a BPF program.

@@ -1,0 +1,432 @@
+//! `linux.seccomp` to a BPF program (config-linux.md, section Seccomp; seccomp(2)).
+//!
+//! A policy gives names of system calls actions, perhaps depending on the arguments. This file checks it, turns it
+//! into numbers for each architecture and says what happens to numbers that it does not name:
+//!
+//! - `architectures` knows the numbers;
+//! - `precedence` decides between several rules for one system call;
+//! - `compile` builds the program.
+//!
+//! The behaviour is that of libseccomp as runc uses it, which `tests/seccomp.rs` holds against it, number by number.
+
+mod architectures;
+mod compile;
+mod precedence;
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+};
+
+pub use architectures::Architecture;
+use architectures::{ARM_BASE, Numbers, X32_BIT};
+use compile::{Range, Section};
+use precedence::{Contradiction, Verdict};
+
+use super::ConfigPath;
+use crate::error::Problem;
+
+/// One BPF instruction, laid out as the kernel's struct sock_filter (linux/filter.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What to do (`BPF_LD | BPF_W | BPF_ABS`, …).
+    pub code: u16,
+    /// How many instructions to skip if a comparison holds.
+    pub jt: u8,
+    /// How many instructions to skip if it does not.
+    pub jf: u8,
+    /// The operand: a constant, an offset in `struct seccomp_data`, a distance.
+    pub k: u32,
+}
+
+/// A compiled filter with all that loading it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// At most `BPF_MAXINSNS` instructions.
+    pub program: Vec<Instruction>,
+    /// `SECCOMP_FILTER_FLAG_*`; `NEW_LISTENER` is among them if and only if `notify` is set.
+    pub flags: u32,
+    /// Whether a rule asks an agent: loading then gives a listener, to be sent to `listener_path`.
+    pub notify: bool,
+    /// The agent's socket; present if and only if `notify` is set.
+    pub listener_path: Option<PathBuf>,
+    /// What the agent is told beside the container's state.
+    pub listener_metadata: Option<String>,
+}
+
+/// The kernel takes no longer programs (`BPF_MAXINSNS` in linux/bpf_common.h).
+const MAX_INSTRUCTIONS: usize = 4096;
+
+/// The arguments of a system call (`seccomp_data.args` in linux/seccomp.h).
+const ARGUMENTS: usize = 6;
+
+/// `SECCOMP_RET_*` in linux/seccomp.h.
+const RET_KILL_PROCESS: u32 = 0x8000_0000;
+const RET_KILL_THREAD: u32 = 0x0000_0000;
+const RET_TRAP: u32 = 0x0003_0000;
+const RET_ERRNO: u32 = 0x0005_0000;
+const RET_USER_NOTIF: u32 = 0x7fc0_0000;
+const RET_TRACE: u32 = 0x7ff0_0000;
+const RET_LOG: u32 = 0x7ffc_0000;
+const RET_ALLOW: u32 = 0x7fff_0000;
+
+/// The low 16 bits carry the errno, or the message for the tracer.
+const RET_DATA: u32 = 0x0000_ffff;
+
+/// What a call gets from an architecture that the policy does not name: libseccomp's default, which runc keeps.
+const UNKNOWN_ARCHITECTURE: u32 = RET_KILL_THREAD;
+
+const ENOSYS: u32 = RET_ERRNO | libc::ENOSYS as u32;
+
+/// A rule of the policy: what happens to a call whose arguments meet all conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    action: u32,
+    /// At most one an argument, ordered by argument.
+    conditions: Vec<Condition>,
+    /// The entry of `linux.seccomp.syscalls` that it comes from.
+    entry: usize,
+}
+
+/// A comparison of an argument, unsigned. `mask` is all ones except for `MaskedEqual`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Condition {
+    argument: u8,
+    operator: Operator,
+    value: u64,
+    mask: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operator {
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Equal,
+    GreaterOrEqual,
+    Greater,
+    MaskedEqual,
+}
+
+/// A named system call and the rules for it: some of `Policy::rules`.
+struct Call {
+    numbers: &'static Numbers,
+    multiplexed: Option<(u32, u64)>,
+    rules: std::ops::Range<usize>,
+}
+
+/// A policy that was checked, before it is looked at for one architecture.
+struct Policy {
+    default: u32,
+    rules: Vec<Rule>,
+    calls: Vec<Call>,
+}
+
+/// Compiles a policy for a kernel of the `native` architecture. Every problem is pushed with its place, and then
+/// there is no filter.
+pub fn compile(policy: &LinuxSeccomp, native: Architecture, problems: &mut Vec<Problem>) -> Option<Filter> {
+    let known = problems.len();
+    let entries = policy.syscalls().as_deref().unwrap_or_default();
+    let notify = entries.iter().any(|entry| entry.action() == LinuxSeccompAction::ScmpActNotify);
+    check_notify(policy, notify, problems);
+    let checked = Policy::new(policy, entries, problems);
+    if problems.len() > known {
+        return None;
+    }
+    let sections = sections(&checked, policy.architectures().as_deref().unwrap_or_default(), native, problems);
+    if problems.len() > known {
+        return None;
+    }
+    let program = compile::program(&sections, checked.default, UNKNOWN_ARCHITECTURE);
+    if program.len() > MAX_INSTRUCTIONS {
+        let length = program.len();
+        let message = format!("the filter needs {length} instructions; the kernel takes at most {MAX_INSTRUCTIONS}");
+        problems.push(Problem::new(SYSCALLS, message));
+        return None;
+    }
+    Some(Filter {
+        program,
+        flags: flags(policy.flags().as_deref(), notify),
+        notify,
+        listener_path: policy.listener_path().clone().filter(|_| notify),
+        listener_metadata: policy.listener_metadata().clone().filter(|_| notify),
+    })
+}
+
+const SECCOMP: &str = "linux.seccomp";
+const SYSCALLS: ConfigPath = ConfigPath::new("linux.seccomp.syscalls");
+
+fn check_notify(policy: &LinuxSeccomp, notify: bool, problems: &mut Vec<Problem>) {
+    let mut problem = |field, message| problems.push(Problem::new(ConfigPath::new(SECCOMP).field(field), message));
+    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+    let no_path = policy.listener_path().as_ref().is_none_or(is_empty);
+    let no_metadata = policy.listener_metadata().as_ref().is_none_or(String::is_empty);
+    if policy.default_action() == LinuxSeccompAction::ScmpActNotify {
+        problem(
+            "defaultAction",
+            "SCMP_ACT_NOTIFY cannot be the default action: the runtime's own calls would wait too",
+        );
+    }
+    if notify && no_path {
+        problem("listenerPath", "must be set, because a rule has the action SCMP_ACT_NOTIFY");
+    }
+    if no_path && !no_metadata {
+        problem("listenerMetadata", "must not be set without listenerPath");
+    }
+}
+
+impl Policy {
+    fn new(policy: &LinuxSeccomp, entries: &[LinuxSyscall], problems: &mut Vec<Problem>) -> Policy {
+        let place = ConfigPath::new(SECCOMP).field("defaultErrnoRet");
+        let default = action(policy.default_action(), policy.default_errno_ret(), place, problems);
+        let mut checked = Policy { default, rules: Vec::new(), calls: Vec::with_capacity(512) };
+        for (index, entry) in entries.iter().enumerate() {
+            checked.add(index, entry, problems);
+        }
+        checked
+    }
+
+    fn add(&mut self, index: usize, entry: &LinuxSyscall, problems: &mut Vec<Problem>) {
+        let place = SYSCALLS.index(index);
+        let action = action(entry.action(), entry.errno_ret(), place.field("errnoRet"), problems);
+        let conditions = conditions(entry.args().as_deref().unwrap_or_default(), place, problems);
+        let first = self.rules.len();
+        // A rule that does what happens anyway is left out, even before others that it would decide against;
+        // its names still count among those that the policy knows.
+        if action != self.default {
+            self.rules.extend(alternatives(conditions).map(|conditions| Rule { action, conditions, entry: index }));
+        }
+        if entry.names().is_empty() {
+            problems.push(Problem::new(place.field("names"), "must name at least one system call"));
+        }
+        for (at, name) in entry.names().iter().enumerate() {
+            if name == "write" && entry.action() == LinuxSeccompAction::ScmpActNotify {
+                let message = "SCMP_ACT_NOTIFY cannot be used for write: the runtime writes before an agent can answer";
+                problems.push(Problem::new(place.field("names").index(at), message));
+            }
+            // A name that is unknown is newer than this program, or of another architecture.
+            if let Some(numbers) = architectures::find(name) {
+                let multiplexed = architectures::multiplexed(name);
+                self.calls.push(Call { numbers, multiplexed, rules: first..self.rules.len() });
+            }
+        }
+    }
+}
+
+/// The filter's return value for an action.
+fn action(action: LinuxSeccompAction, errno: Option<u32>, place: ConfigPath, problems: &mut Vec<Problem>) -> u32 {
+    let data = errno.unwrap_or(libc::EPERM as u32);
+    let base = match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => return RET_KILL_THREAD,
+        LinuxSeccompAction::ScmpActKillProcess => return RET_KILL_PROCESS,
+        LinuxSeccompAction::ScmpActTrap => return RET_TRAP,
+        LinuxSeccompAction::ScmpActNotify => return RET_USER_NOTIF,
+        LinuxSeccompAction::ScmpActLog => return RET_LOG,
+        LinuxSeccompAction::ScmpActAllow => return RET_ALLOW,
+        LinuxSeccompAction::ScmpActErrno => RET_ERRNO,
+        LinuxSeccompAction::ScmpActTrace => RET_TRACE,
+    };
+    if data > RET_DATA {
+        problems.push(Problem::new(place, format!("{data} does not fit into the filter's 16 bits")));
+    }
+    base | (data & RET_DATA)
+}
+
+fn conditions(arguments: &[LinuxSeccompArg], place: ConfigPath, problems: &mut Vec<Problem>) -> Vec<Condition> {
+    let mut conditions = Vec::with_capacity(arguments.len());
+    for (at, argument) in arguments.iter().enumerate() {
+        if argument.index() >= ARGUMENTS {
+            let message = format!("{} is not the index of an argument: those are 0 to 5", argument.index());
+            problems.push(Problem::new(place.field("args").index(at), message));
+            continue;
+        }
+        conditions.push(Condition::new(argument));
+    }
+    conditions
+}
+
+/// All conditions must hold, unless two are about the same argument: then each is a rule of its own, as in runc,
+/// because such policies were written before conditions could be combined.
+fn alternatives(mut conditions: Vec<Condition>) -> impl Iterator<Item = Vec<Condition>> {
+    let mut seen = [false; ARGUMENTS];
+    let twice = conditions.iter().any(|condition| std::mem::replace(&mut seen[usize::from(condition.argument)], true));
+    let (combined, single) = match twice {
+        true => (None, conditions),
+        false => {
+            conditions.sort_by_key(|condition| condition.argument);
+            (Some(conditions), Vec::new())
+        }
+    };
+    combined.into_iter().chain(single.into_iter().map(|condition| vec![condition]))
+}
+
+impl Condition {
+    fn new(argument: &LinuxSeccompArg) -> Condition {
+        let (operator, value, mask) = match argument.op() {
+            LinuxSeccompOperator::ScmpCmpNe => (Operator::NotEqual, argument.value(), u64::MAX),
+            LinuxSeccompOperator::ScmpCmpLt => (Operator::Less, argument.value(), u64::MAX),
+            LinuxSeccompOperator::ScmpCmpLe => (Operator::LessOrEqual, argument.value(), u64::MAX),
+            LinuxSeccompOperator::ScmpCmpEq => (Operator::Equal, argument.value(), u64::MAX),
+            LinuxSeccompOperator::ScmpCmpGe => (Operator::GreaterOrEqual, argument.value(), u64::MAX),
+            LinuxSeccompOperator::ScmpCmpGt => (Operator::Greater, argument.value(), u64::MAX),
+            // Here `value` is the mask, and `valueTwo` what must be left of the argument.
+            LinuxSeccompOperator::ScmpCmpMaskedEq => {
+                (Operator::MaskedEqual, argument.value_two().unwrap_or_default(), argument.value())
+            }
+        };
+        Condition { argument: argument.index() as u8, operator, value, mask }
+    }
+
+    const fn with(self, operator: Operator) -> Condition {
+        Condition { operator, ..self }
+    }
+}
+
+/// What the policy says, for each value of `seccomp_data.arch` that can occur. The native architecture is always
+/// covered, of the others those that are listed; what a kernel of this family cannot run is left out.
+fn sections(policy: &Policy, listed: &[Arch], native: Architecture, problems: &mut Vec<Problem>) -> Vec<Section> {
+    let is_covered = |architecture: Architecture| architecture == native || listed.contains(&architecture.spec());
+    let mut sections: Vec<Section> = Vec::with_capacity(2);
+    for &architecture in Architecture::family(native).iter().filter(|architecture| is_covered(**architecture)) {
+        let audit = architecture.audit();
+        if sections.last().is_none_or(|section| section.audit != audit) {
+            sections.push(Section { audit, ranges: Vec::with_capacity(256) });
+        }
+        if let Some(section) = sections.last_mut() {
+            add_ranges(&mut section.ranges, policy, architecture, problems);
+            if architecture == Architecture::X86_64 && !is_covered(Architecture::X32) {
+                refuse_x32(&mut section.ranges, policy.default);
+            }
+        }
+    }
+    sections
+}
+
+/// Without x32 among the architectures its numbers are those of an unknown one. Number -1 gets the default: a
+/// tracer sets it to skip a call, and the filter runs again after that (seccomp(2)).
+fn refuse_x32(ranges: &mut Vec<Range>, default: u32) {
+    add_range(ranges, X32_BIT, Verdict::Always(UNKNOWN_ARCHITECTURE));
+    add_range(ranges, u32::MAX, Verdict::Always(default));
+}
+
+/// Appends the verdicts for all numbers of an architecture.
+fn add_ranges(ranges: &mut Vec<Range>, policy: &Policy, architecture: Architecture, problems: &mut Vec<Problem>) {
+    let mut verdicts = verdicts(policy, architecture, problems);
+    let newest = newest(policy, architecture);
+    if let Some(newest) = newest
+        && let Err(place) = verdicts.binary_search_by_key(&newest, |(number, _)| *number)
+    {
+        verdicts.insert(place, (newest, Verdict::Always(policy.default)));
+    }
+    let unnamed = |number| match newest {
+        Some(newest) if number > newest => Verdict::Always(ENOSYS),
+        _ => Verdict::Always(policy.default),
+    };
+    let mut next = if architecture == Architecture::X32 { X32_BIT } else { 0 };
+    for (number, verdict) in verdicts {
+        if number > next {
+            add_range(ranges, next, unnamed(next));
+        }
+        add_range(ranges, number, verdict);
+        next = number + 1;
+    }
+    add_range(ranges, next, unnamed(next));
+}
+
+fn add_range(ranges: &mut Vec<Range>, start: u32, verdict: Verdict) {
+    if ranges.last().is_none_or(|last| last.verdict != verdict) {
+        ranges.push(Range { start, verdict });
+    }
+}
+
+/// The greatest number that the policy names, if greater ones get ENOSYS. A libc probes for new calls and falls
+/// back on ENOSYS only, so runc gives that in place of a default that refuses: a call newer than the policy was
+/// not refused by anyone who knew it.
+fn newest(policy: &Policy, architecture: Architecture) -> Option<u32> {
+    if matches!(policy.default & !RET_DATA, RET_ALLOW | RET_LOG | RET_TRACE) {
+        return None;
+    }
+    let numbers = policy.calls.iter().filter_map(|call| call.numbers.on(architecture));
+    numbers.filter(|number| architecture != Architecture::Arm || *number < ARM_BASE).max()
+}
+
+/// The verdicts for the numbers that have rules, ascending.
+fn verdicts(policy: &Policy, architecture: Architecture, problems: &mut Vec<Problem>) -> Vec<(u32, Verdict)> {
+    let mut rewritten = Vec::new();
+    let mut uses: Vec<(u32, u32)> = Vec::with_capacity(policy.calls.len());
+    for call in &policy.calls {
+        let number = call.numbers.on(architecture);
+        for index in call.rules.clone() {
+            if let (Architecture::X86, Some((multiplexer, first))) = (architecture, call.multiplexed) {
+                uses.push((multiplexer, (policy.rules.len() + rewritten.len()) as u32));
+                rewritten.push(policy.rules[index].multiplexed(first));
+            }
+            uses.extend(number.map(|number| (number, index as u32)));
+        }
+    }
+    // Stable, so that the rules of one number stay in the policy's order.
+    uses.sort_by_key(|(number, _)| *number);
+
+    let wide = architecture.is_wide();
+    let mut verdicts: Vec<(u32, Verdict)> = Vec::with_capacity(uses.len());
+    for (number, index) in uses {
+        let index = index as usize;
+        let rule = policy.rules.get(index).unwrap_or_else(|| &rewritten[index - policy.rules.len()]);
+        match verdicts.last_mut() {
+            Some((last, verdict)) if *last == number => {
+                if let Err(contradiction) = verdict.add(rule, wide) {
+                    report(contradiction, problems);
+                }
+            }
+            _ => verdicts.push((number, Verdict::new(rule, wide))),
+        }
+    }
+    verdicts
+}
+
+impl Rule {
+    /// The rule for the multiplexer: its first argument tells the call. As in libseccomp that replaces a
+    /// condition on the call's own first argument, which the filter cannot see.
+    fn multiplexed(&self, call: u64) -> Rule {
+        let which = Condition { argument: 0, operator: Operator::Equal, value: call, mask: u64::MAX };
+        let others = self.conditions.iter().filter(|condition| condition.argument > 0).copied();
+        Rule { conditions: std::iter::once(which).chain(others).collect(), ..*self }
+    }
+}
+
+fn report(Contradiction { first, second }: Contradiction, problems: &mut Vec<Problem>) {
+    let message = format!("has the conditions of {}, but another action", SYSCALLS.index(first));
+    let problem = Problem::new(SYSCALLS.index(second), message);
+    if !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+/// The flags of seccomp(2). None given means SPEC_ALLOW, as in runc: without it older kernels slow every process
+/// under a filter down (Speculative Store Bypass), and a filter is no isolation of threads from each other.
+fn flags(listed: Option<&[LinuxSeccompFilterFlag]>, notify: bool) -> u32 {
+    const TSYNC: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC as u32;
+    const LOG: u32 = libc::SECCOMP_FILTER_FLAG_LOG as u32;
+    const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
+    const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+    const TSYNC_ESRCH: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH as u32;
+    const WAIT_KILLABLE_RECV: u32 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32;
+
+    let Some(listed) = listed else {
+        return if notify { SPEC_ALLOW | NEW_LISTENER } else { SPEC_ALLOW };
+    };
+    let flag = |flag: &LinuxSeccompFilterFlag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => LOG,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
+        // Beside NEW_LISTENER the kernel takes TSYNC only in the variant that tells failure by errno.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notify => TSYNC | TSYNC_ESRCH,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => TSYNC,
+        // It is about the listener, and the kernel refuses it without one.
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => WAIT_KILLABLE_RECV,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+    };
+    let listener = if notify { NEW_LISTENER } else { 0 };
+    listed.iter().map(flag).fold(listener, |flags, flag| flags | flag)
+}

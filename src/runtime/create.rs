@@ -1,0 +1,373 @@
+//! `create`: everything up to the program itself, which waits for `start`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, WaitOptions};
+
+use super::{Environment, listener, mounts, notify, spawn};
+use crate::call;
+use crate::cgroup::{Cgroup, CgroupPaths};
+use crate::cli;
+use crate::config::{self, Config};
+use crate::console::ConsoleSocket;
+use crate::container::{self, Container, Lock, Record, SCHEMA};
+use crate::error::{Context, Error, Result};
+use crate::handshake::{Channel, Gate, Message};
+use crate::hooks::{self, State};
+use crate::host;
+use crate::log;
+use crate::plan::hooks::HookKind;
+use crate::plan::limits::Rlimit;
+use crate::plan::{ConfigPath, Host, Plan, Request};
+use crate::sys::process::{self, Child};
+
+/// A container that was created: what `run` goes on with.
+#[derive(Debug)]
+pub struct Created {
+    /// The container.
+    pub container: Container,
+    /// Its init, our child.
+    pub init: Child,
+    /// Its terminal, unless an engine has got it.
+    pub console: Option<OwnedFd>,
+    /// What was planned.
+    pub plan: Plan,
+}
+
+/// The command.
+pub fn create(options: &cli::Create, environment: &Environment) -> Result<()> {
+    make(options, environment, Terminal::Handed).map(drop)
+}
+
+/// Who holds the container's terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// Whoever listens on `--console-socket`.
+    Handed,
+    /// This process, until the container ends.
+    Ours,
+}
+
+/// Makes a container, one step a line. Whatever fails, and wherever, the guards undo what was done.
+pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
+    let bundle = find_bundle(&options.bundle)?;
+    container::check_id(&options.id)?;
+    let config = config::read_bundle(&bundle)?;
+    let host = host::probe(&config)?;
+    let inherited = Inherited::find(options.preserve_fds)?;
+    let state_directory = environment.root.join(&options.id);
+    let notify = notify::requested(&state_directory);
+    let request = Request {
+        id: &options.id,
+        bundle: &bundle,
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        rootless: environment.rootless,
+        notify_directory: notify.as_deref(),
+        environment: &inherited.environment,
+    };
+    let plan = Plan::build(&config, &request, &host)?; // every error of the configuration ends here
+    check_root(&plan)?;
+    let socket = check_terminal(options, &plan, terminal)?;
+    plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
+
+    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, options)?)?; // dropped = undone
+    new.write_file("config.json", &config.text)?;
+    notify.as_deref().map(notify::make_directory).transpose()?;
+    let gate = Gate::create(&new.container.directory)?;
+    new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
+    let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
+    let record = new.container.record.clone();
+    let preserved_fds = inherited.count;
+    let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
+    let (channel, init) = spawn::init(inheritance)?;
+    let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
+    spawn::write_id_maps(&plan, pid, &host)?;
+    if let Some(cgroup) = &new.cgroup {
+        cgroup.write_limits(&plan.cgroup)?;
+    }
+    set_oom_score(&plan, pid)?;
+    channel.send(&Message::Proceed)?;
+    new.converse(&channel, &plan, &host, environment, Phase::Furnishing)?;
+    new.run_hooks(&plan, HookKind::Prestart)?;
+    new.run_hooks(&plan, HookKind::CreateRuntime)?;
+    channel.send(&Message::HooksDone)?;
+    new.converse(&channel, &plan, &host, environment, Phase::Leaving)?;
+    if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
+        socket.hand_over(&console)?;
+    }
+    set_rlimits(&plan.program.limits.rlimits, pid)?;
+    if let (Some(socket), Some(init)) = (&options.pidfd_socket, &new.init) {
+        listener::send_pidfd(socket, &init.pidfd)?;
+    }
+    if let Some(file) = &options.pid_file {
+        write_pid_file(file, pid)?;
+    }
+    new.commit(&channel, plan) // the status becomes created; nothing is undone now
+}
+
+fn find_bundle(bundle: &Path) -> Result<PathBuf> {
+    let bundle = if bundle.as_os_str().is_empty() { Path::new(".") } else { bundle };
+    fs::canonicalize(bundle).map_err(|error| {
+        Error::new(format!("the bundle {}: {error}", bundle.display()))
+            .hint("--bundle names the directory of config.json")
+    })
+}
+
+fn check_root(plan: &Plan) -> Result<()> {
+    let path = &plan.rootfs.path;
+    if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(());
+    }
+    // "A directory MUST exist at the path declared by the field." (config.md, Root)
+    Err(Error::new(format!("{} is not a directory", path.display()))
+        .step("find the root filesystem")
+        .at(ConfigPath::new("root.path"))
+        .hint("unpack an image there, for example `umoci unpack`, or a busybox"))
+}
+
+/// The rules of runc between the terminal that the configuration wants and the flags, in its words.
+fn check_terminal(options: &cli::Create, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>> {
+    let at = ConfigPath::new("process.terminal");
+    match (&options.console_socket, plan.program.terminal, terminal) {
+        (None, true, Terminal::Handed) => {
+            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket").at(at))
+        }
+        (Some(_), _, Terminal::Ours) | (Some(_), false, Terminal::Handed) => {
+            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty").at(at))
+        }
+        (Some(socket), true, Terminal::Handed) => ConsoleSocket::connect(socket).map(Some),
+        (None, ..) => Ok(None),
+    }
+}
+
+/// The descriptors that the container gets beside its standard streams, and what its environment says of them.
+struct Inherited {
+    count: u32,
+    environment: Vec<String>,
+}
+
+impl Inherited {
+    /// Those of `--preserve-fds`, and those of socket activation if they are meant for us, see sd_listen_fds(3).
+    fn find(preserved: u32) -> Result<Inherited> {
+        let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+        let mut inherited = Inherited { count: preserved, environment: Vec::new() };
+        if let Some(count) = number("LISTEN_FDS").filter(|_| number("LISTEN_PID") == Some(std::process::id())) {
+            inherited.count += count;
+            inherited.environment.push(format!("LISTEN_FDS={count}"));
+            inherited.environment.push("LISTEN_PID=1".to_owned());
+            let names = std::env::var("LISTEN_FDNAMES").ok();
+            inherited.environment.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
+        }
+        match (3..3 + inherited.count).find(|fd| !process::is_open(*fd as i32)) {
+            None => Ok(inherited),
+            Some(fd) => Err(Error::new(format!("descriptor {fd} is to be kept but is not open"))
+                .hint("--preserve-fds N and LISTEN_FDS count from descriptor 3 on")),
+        }
+    }
+}
+
+fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) -> Result<Record> {
+    let spec = &config.spec;
+    let mut kinds = plan.namespaces.new.clone();
+    kinds.extend(plan.namespaces.join.iter().map(|join| join.kind));
+    Ok(Record {
+        schema: SCHEMA,
+        id: options.id.clone(),
+        bundle: bundle.to_owned(),
+        rootfs: plan.rootfs.path.clone(),
+        version: spec.version().clone(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        created: log::now(),
+        owner: rustix::process::getuid().as_raw(),
+        committed: false,
+        namespaces: kinds,
+        keyring: plan.keyring.clone(),
+        cgroup: CgroupPaths::planned(&plan.cgroup),
+        has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
+        annotations: spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<BTreeMap<_, _>>(),
+    })
+}
+
+/// "oomScoreAdj: If set, the runtime MUST set oom_score_adj to the given value" (config.md).
+fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
+    let Some(value) = plan.program.limits.oom_score_adjustment else { return Ok(()) };
+    set_oom_score_of(pid, value)
+}
+
+/// Writes `/proc/PID/oom_score_adj`.
+pub fn set_oom_score_of(pid: i32, value: i32) -> Result<()> {
+    let file = format!("/proc/{pid}/oom_score_adj");
+    let as_errno = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+    call!("write"(file, value) => fs::write(&file, value.to_string()).map_err(as_errno))
+        .step(|| "set the OOM score")
+        .at(ConfigPath::new("process.oomScoreAdj"))
+        .hint("a value below the caller's needs CAP_SYS_RESOURCE")
+}
+
+/// The limits of a process that is about to become the program: set by us, as init may lack the rights, and last, as init
+/// itself could not live with some.
+pub fn set_rlimits(rlimits: &[Rlimit], pid: i32) -> Result<()> {
+    rlimits.iter().try_for_each(|limit| {
+        let set = process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
+        set.step(|| format!("set {}", limit.name)).at(limit.at)
+    })
+}
+
+/// Writes the pid alone, and replaces the file whole: somebody waits for it.
+pub fn write_pid_file(file: &Path, pid: i32) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let new = file.with_file_name(format!(".{name}"));
+    let written = fs::write(&new, pid.to_string()).and_then(|()| fs::rename(&new, file));
+    written.map_err(|error| Error::new(format!("{}: {error}", file.display())).step("write the pid file"))
+}
+
+/// What init is doing while we serve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Furnishing,
+    Leaving,
+}
+
+/// A container that is being made. Dropped before `commit`, it takes everything back.
+struct Creating {
+    container: Container,
+    #[allow(dead_code)] // Held for its drop.
+    lock: Lock,
+    init: Option<Child>,
+    cgroup: Option<Cgroup>,
+    console: Option<OwnedFd>,
+    committed: bool,
+}
+
+impl Creating {
+    /// Takes the id: the intent is on disk before anything else is done.
+    fn reserve(environment: &Environment, record: Record) -> Result<Creating> {
+        let (container, lock) = container::reserve(&environment.root, record)?;
+        Ok(Creating { container, lock, init: None, cgroup: None, console: None, committed: false })
+    }
+
+    fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        let file = self.container.directory.join(name);
+        fs::write(&file, content).map_err(|error| Error::new(format!("write {}: {error}", file.display())))
+    }
+
+    /// Records the new init, and which directories its cgroup has cost.
+    fn adopt(&mut self, init: Child) -> Result<i32> {
+        let pid = init.pid;
+        let start = container::status::read_stat(pid).map(|stat| stat.start);
+        self.init = Some(init);
+        let record = &mut self.container.record;
+        record.init_process_pid = pid;
+        record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
+        if let Some(cgroup) = &self.cgroup {
+            record.cgroup = cgroup.paths();
+        }
+        self.container.save()?;
+        Ok(pid)
+    }
+
+    fn state(&self) -> State<'_> {
+        let record = &self.container.record;
+        State {
+            version: &record.version,
+            id: &record.id,
+            status: "creating",
+            pid: record.init_process_pid,
+            bundle: &record.bundle,
+            annotations: &record.annotations,
+        }
+    }
+
+    fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
+        hooks::run_all(&plan.hooks, kind, &self.state())
+    }
+
+    /// Serves init until it has finished a phase.
+    fn converse(
+        &mut self,
+        channel: &Channel,
+        plan: &Plan,
+        host: &Host,
+        environment: &Environment,
+        phase: Phase,
+    ) -> Result<()> {
+        let pid = self.container.record.init_process_pid;
+        loop {
+            match channel.receive()? {
+                Some(Message::NeedMount(step)) => {
+                    let tree = mounts::make(plan, step, pid, host)?;
+                    channel.send(&Message::Mount(tree))?;
+                }
+                Some(Message::Console(master)) => self.console = Some(master),
+                Some(Message::SeccompListener(notifier)) => {
+                    if let Some(filter) = &plan.program.seccomp {
+                        listener::send_notifier(filter, &notifier, pid, &self.state())?;
+                    }
+                }
+                Some(Message::Warning(text)) => environment.log.warning(&text),
+                Some(Message::RootfsReady) if phase == Phase::Furnishing => return Ok(()),
+                Some(Message::Ready) if phase == Phase::Leaving => return Ok(()),
+                Some(Message::Failed(error)) => return Err(error),
+                Some(_) => return Err(Error::new("the runtime and init disagree on the handshake")),
+                None => return Err(self.explain_death()),
+            }
+        }
+    }
+
+    /// Init is gone without a word: something killed it.
+    fn explain_death(&mut self) -> Error {
+        let status = self
+            .init
+            .as_ref()
+            .and_then(|init| rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty()).ok().flatten());
+        let how = match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
+            Some((Some(code), _)) => format!("exited with {code}"),
+            Some((_, Some(signal))) => format!("was killed by signal {signal}"),
+            _ => "is gone".to_owned(),
+        };
+        self.init = None;
+        let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.had_oom_kill());
+        let error = Error::new(format!("container init {how}{}", if oom { " (possibly OOM-killed)" } else { "" }));
+        if oom { error.at("linux.resources.memory.limit").hint("give the container more memory") } else { error }
+    }
+
+    /// The last step: the record says created, init may wait at the gate, and nothing is undone any more.
+    fn commit(mut self, channel: &Channel, plan: Plan) -> Result<Created> {
+        self.container.record.committed = true;
+        self.container.save()?;
+        channel.send(&Message::Committed)?;
+        self.committed = true;
+        let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
+        let container =
+            Container { directory: self.container.directory.clone(), record: self.container.record.clone() };
+        Ok(Created { container, init, console: self.console.take(), plan })
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        if let Some(init) = &self.init {
+            let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
+            let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
+        }
+        if let Some(cgroup) = &self.cgroup {
+            // Without a pid namespace hooks of init may have left processes.
+            let _ = cgroup.kill(libc::SIGKILL);
+            let _ = cgroup.remove();
+        }
+        let _ = self.container.forget();
+    }
+}

@@ -1,0 +1,118 @@
+//! `delete`: gives back everything that create took.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FlockOperation;
+
+use super::start::{late_hooks, state};
+use super::{Environment, open_init};
+use crate::cli;
+use crate::container::status::{self, Status, Verb};
+use crate::container::{self, Container, Lock};
+use crate::error::{Error, Result};
+use crate::hooks;
+use crate::plan::hooks::HookKind;
+use crate::plan::namespaces::Kind;
+use crate::sys::process;
+
+/// How long a killed init may take to die.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The command.
+pub fn delete(options: &cli::Delete, environment: &Environment) -> Result<()> {
+    let container = match Container::open(&environment.root, &options.id) {
+        Ok(container) => container,
+        Err(_) if options.force => return forget_remains(&options.id, environment),
+        Err(error) => return Err(error),
+    };
+    let verb = if options.force { Verb::ForceDelete } else { Verb::Delete };
+    let Some((container, _lock)) = lock(container, options.force, environment)? else { return Ok(()) };
+    let status = container.status()?;
+    status::permit(verb, status, &options.id)?;
+    if status != Status::Stopped {
+        kill_init(&container)?;
+    }
+    destroy(&container, environment)
+}
+
+/// With --force a missing container is no error, and neither is a directory whose create was killed before it could
+/// write a record: nothing else exists of it.
+fn forget_remains(id: &str, environment: &Environment) -> Result<()> {
+    container::check_id(id)?;
+    let directory = environment.root.join(id);
+    match directory.join("state.json").exists() {
+        true => Err(Error::new(format!("the record of {id:?} cannot be read"))
+            .hint(format!("its cgroups and processes, if any, are not known; remove {} by hand", directory.display()))),
+        false => container::forget(&directory),
+    }
+}
+
+/// The lock, and the record as it is then. A create that is still at work is ended by --force: its init is killed, and
+/// it takes everything back by itself. None if it did.
+fn lock(container: Container, force: bool, environment: &Environment) -> Result<Option<(Container, Lock)>> {
+    let id = container.record.id.clone();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let operation = if force { FlockOperation::NonBlockingLockExclusive } else { FlockOperation::LockExclusive };
+        match container.lock(operation) {
+            Ok(lock) => {
+                return match Container::open(&environment.root, &id) {
+                    Ok(container) => Ok(Some((container, lock))),
+                    Err(_) if force => Ok(None),
+                    Err(error) => Err(error),
+                };
+            }
+            Err(error) if error.call_name() == Some("open") && force => return Ok(None),
+            Err(error) if error.errno() != Some(rustix::io::Errno::AGAIN) || Instant::now() > deadline => {
+                return Err(error);
+            }
+            Err(_) => {
+                if let Ok(Container { record, .. }) = Container::open(&environment.root, &id)
+                    && let Some(init) = open_init(&record)?
+                {
+                    let _ = process::send_signal(&init, libc::SIGKILL);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+}
+
+/// Kills init and waits until it is dead: everything else of the container dies with its pid namespace.
+fn kill_init(container: &Container) -> Result<()> {
+    let Some(init) = open_init(&container.record)? else { return Ok(()) };
+    process::send_signal(&init, libc::SIGKILL)?;
+    let cgroup = container.cgroup();
+    if cgroup.is_frozen().unwrap_or(false) {
+        cgroup.thaw()?;
+    }
+    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let mut events = [PollFd::new(&init, PollFlags::IN)];
+    match poll(&mut events, Some(&patience)) {
+        Ok(0) => {
+            Err(Error::new("container init still running").hint("it may wait for a device or a network file system"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what is left of a container whose init is dead: processes without a pid namespace, cgroups, the record. Then
+/// the poststop hooks run, which can only warn: "the runtime MUST log a warning, but the remaining hooks and lifecycle
+/// continue as if the hook had succeeded".
+pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
+    let cgroup = container.cgroup();
+    if !container.record.namespaces.contains(&Kind::Pid) {
+        cgroup.kill(libc::SIGKILL)?;
+    }
+    cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
+    let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };
+    container.forget()?;
+    let state = state(container, "stopped", 0);
+    for (index, hook) in hooks.iter().flat_map(|hooks| hooks.of(HookKind::Poststop)).enumerate() {
+        if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state) {
+            environment.log.warning(&error.headline());
+        }
+    }
+    Ok(())
+}

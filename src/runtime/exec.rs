@@ -1,0 +1,310 @@
+//! `exec`: another program in a running container: the story of create, shorter.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+
+use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
+use super::start::state;
+use super::{Environment, foreground, listener, open_init};
+use crate::cgroup::Cgroup;
+use crate::cli;
+use crate::config::{self, Config};
+use crate::console::ConsoleSocket;
+use crate::container::Container;
+use crate::container::status::{self, Status, Verb};
+use crate::error::{Context, Error, Problem, Result};
+use crate::handshake::{Channel, Message};
+use crate::hooks;
+use crate::host;
+use crate::init;
+use crate::plan::Program;
+use crate::plan::namespaces::{Kind, Namespaces};
+use crate::sys::process::{self, Child, Cloned};
+
+/// The command. In the foreground its exit status is the program's.
+pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
+    let container = Container::open(&environment.root, &options.id)?;
+    let verb = if options.ignore_paused { Verb::ExecWhilePaused } else { Verb::Exec };
+    status::permit(verb, container.status()?, &options.id)?;
+    let config = config::parse(container.config_text()?)?;
+    let (program, warnings) = plan(options, &config, &container)?;
+    let socket = check_terminal(options, &program)?;
+    warnings.iter().for_each(|warning| environment.log.warning(warning));
+    let signals = (!options.detach).then(process::signal_fd).transpose()?;
+
+    let mut joining = Joining::clone_into(&container, options, &program)?; // dropped = killed
+    let pid = joining.child.pid;
+    if let Some(score) = program.limits.oom_score_adjustment {
+        set_oom_score_of(pid, score)?;
+    }
+    joining.channel.send(&Message::Proceed)?;
+    let console = joining.converse(&program, &container)?;
+    let console = match (&socket, console) {
+        (Some(socket), Some(console)) => socket.hand_over(&console).map(|()| None)?,
+        (_, console) => console,
+    };
+    set_rlimits(&program.limits.rlimits, pid)?;
+    if let Some(socket) = &options.pidfd_socket {
+        listener::send_pidfd(socket, &joining.child.pidfd)?;
+    }
+    if let Some(file) = &options.pid_file {
+        write_pid_file(file, pid)?;
+    }
+    joining.execute()?;
+    match signals {
+        Some(signals) => foreground::wait(&joining.child, console, &signals),
+        None => Ok(0),
+    }
+}
+
+/// The process that the flags, or the file, describe.
+fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(Program, Vec<String>)> {
+    let (document, mut warnings) = match &options.process {
+        Some(file) => config::read_process(file)?,
+        None => (process_of(config)?.clone(), Vec::new()),
+    };
+    let mut problems = Vec::new();
+    let document = with_flags(document, options, config, &mut problems)?;
+    if document.exec_cpu_affinity().is_some() {
+        problems.push(Problem::new("process.execCPUAffinity", "is not supported by this version"));
+    }
+    let mut host = host::identity();
+    host::find_security_modules(&mut host, Some(&document));
+    let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
+    let linux = config.spec.linux().as_ref();
+    let program = Program::plan(&document, linux, &namespaces, &host, &mut problems, &mut warnings);
+    if problems.is_empty() { Ok((program, warnings)) } else { Err(Error::config(problems)) }
+}
+
+fn process_of(config: &Config) -> Result<&Process> {
+    config.spec.process().as_ref().ok_or_else(|| Error::new("process property must not be empty"))
+}
+
+/// A process document is taken as it is, with what it leaves out from the container; without one the container's own
+/// process is changed by the flags.
+fn with_flags(
+    mut process: Process,
+    options: &cli::Exec,
+    config: &Config,
+    problems: &mut Vec<Problem>,
+) -> Result<Process> {
+    let own = process_of(config)?;
+    if options.process.is_some() {
+        if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+            process.set_rlimits(own.rlimits().clone());
+        }
+        if process.capabilities().is_none() {
+            process.set_capabilities(own.capabilities().clone());
+        }
+        for (given, container) in [(process.oom_score_adj(), own.oom_score_adj())] {
+            process.set_oom_score_adj(given.or(container));
+        }
+        return Ok(process);
+    }
+    if options.command.is_empty() {
+        return Err(Error::new("exec args cannot be empty").hint("minicon exec ID COMMAND [ARGUMENT…]"));
+    }
+    process.set_args(Some(options.command.clone()));
+    process.set_terminal(Some(options.tty));
+    let mut variables = process.env().clone().unwrap_or_default();
+    variables.extend(options.env.iter().cloned());
+    process.set_env(Some(variables));
+    if let Some(cwd) = &options.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    if let Some(user) = &options.user {
+        set_user(&mut process, user)?;
+    }
+    let groups =
+        options.additional_gids.iter().map(|group| parse_id(group, "--additional-gids")).collect::<Result<Vec<_>>>()?;
+    if !groups.is_empty() {
+        let user = process.user_mut();
+        user.set_additional_gids(Some([user.additional_gids().clone().unwrap_or_default(), groups].concat()));
+    }
+    if options.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    if let Some(label) = &options.process_label {
+        process.set_selinux_label(Some(label.clone()));
+    }
+    if let Some(profile) = &options.apparmor {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    add_capabilities(&mut process, &options.cap, problems);
+    Ok(process)
+}
+
+/// UID or UID:GID, digits only: a lenient parser has run programs as the wrong user (CVE-2026-30892).
+fn set_user(process: &mut Process, text: &str) -> Result<()> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (uid, Some(gid)),
+        None => (text, None),
+    };
+    let uid = parse_id(uid, "--user")?;
+    let gid = gid.map(|gid| parse_id(gid, "--user")).transpose()?;
+    let user = process.user_mut();
+    user.set_uid(uid);
+    if let Some(gid) = gid {
+        user.set_gid(gid);
+    }
+    Ok(())
+}
+
+fn parse_id(text: &str, flag: &str) -> Result<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // The highest number means "no change" to the kernel.
+    let id = text.parse::<u32>().ok().filter(|id| digits && *id != u32::MAX);
+    id.ok_or_else(|| {
+        Error::new(format!("{flag}: {text:?} is not an id")).hint("ids are decimal numbers: UID or UID:GID")
+    })
+}
+
+/// Added capabilities go into every set but the inheritable, and into the ambient only where that has them (runc).
+fn add_capabilities(process: &mut Process, names: &[String], problems: &mut Vec<Problem>) {
+    let mut added = Vec::new();
+    for name in names {
+        match serde_json::from_value::<Capability>(serde_json::Value::from(name.as_str())) {
+            Ok(capability) => added.push(capability),
+            Err(_) => problems.push(Problem::new("--cap", format!("unknown capability {name:?}"))),
+        }
+    }
+    if added.is_empty() {
+        return;
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_else(no_capabilities);
+    let with = |set: &Option<oci_spec::runtime::Capabilities>, more: &[Capability]| {
+        let mut set = set.clone().unwrap_or_default();
+        set.extend(more.iter().copied());
+        Some(set)
+    };
+    let inheritable = sets.inheritable().clone().unwrap_or_default();
+    let ambient: Vec<Capability> =
+        added.iter().copied().filter(|capability| inheritable.contains(capability)).collect();
+    sets.set_bounding(with(sets.bounding(), &added));
+    sets.set_effective(with(sets.effective(), &added));
+    sets.set_permitted(with(sets.permitted(), &added));
+    sets.set_ambient(with(sets.ambient(), &ambient));
+    process.set_capabilities(Some(sets));
+}
+
+fn no_capabilities() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
+    sets
+}
+
+fn check_terminal(options: &cli::Exec, program: &Program) -> Result<Option<ConsoleSocket>> {
+    match (&options.console_socket, program.terminal, options.detach) {
+        (None, true, true) => {
+            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket"))
+        }
+        (Some(_), _, false) | (Some(_), false, true) => {
+            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty"))
+        }
+        (Some(socket), true, true) => ConsoleSocket::connect(socket).map(Some),
+        (None, ..) => Ok(None),
+    }
+}
+
+/// A process on its way into the container. Dropped before `execute`, it is killed.
+struct Joining {
+    child: Child,
+    channel: Channel,
+    executed: bool,
+}
+
+impl Joining {
+    /// Clones the process: into the container's pid namespace and cgroup by birth, into the rest by itself.
+    fn clone_into(container: &Container, options: &cli::Exec, program: &Program) -> Result<Joining> {
+        let record = &container.record;
+        let gone = || status::permit(Verb::Exec, Status::Stopped, &record.id).err();
+        let init = open_init(record)?.ok_or_else(|| gone().unwrap_or_else(|| Error::new("the container is gone")))?;
+        let cgroup = cgroup_of(container, &options.cgroup)?.entrance()?;
+        let (ours, theirs) = Channel::pair()?;
+        let kinds = record.namespaces.iter().fold(0, |flags, kind| flags | kind.flag());
+        if record.namespaces.contains(&Kind::Pid) {
+            // Takes effect for our children only; we make no other.
+            process::setns(&init, Kind::Pid.flag()).step(|| "join the container's pid namespace")?;
+        }
+        let keyring = record.keyring.as_deref();
+        let target = (init, kinds & !Kind::Pid.flag());
+        let preserved_fds = options.preserve_fds;
+        match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
+            Cloned::Child => {
+                drop(ours);
+                init::join(init::Join { program, keyring, channel: theirs, cgroup, target, preserved_fds })
+            }
+            Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
+        }
+    }
+
+    /// Serves the process until it is ready; returns its terminal.
+    fn converse(&self, program: &Program, container: &Container) -> Result<Option<OwnedFd>> {
+        let mut console = None;
+        loop {
+            match self.channel.expect().step(|| "wait for the process")? {
+                Message::Console(master) => console = Some(master),
+                Message::SeccompListener(notifier) => {
+                    if let Some(filter) = &program.seccomp {
+                        let status = container.status().map_or("running", hooks::status_name);
+                        let state = state(container, status, container.record.init_process_pid);
+                        listener::send_notifier(filter, &notifier, self.child.pid, &state)?;
+                    }
+                }
+                Message::Ready => return Ok(console),
+                Message::Failed(error) => return Err(error),
+                _ => return Err(Error::new("the runtime and the process disagree on the handshake")),
+            }
+        }
+    }
+
+    /// Lets it execute. The end of the channel means that it has, since exec closes it.
+    fn execute(&mut self) -> Result<()> {
+        self.channel.send(&Message::Committed)?;
+        match self.channel.receive()? {
+            None => {
+                self.executed = true;
+                Ok(())
+            }
+            Some(Message::Failed(error)) => Err(error),
+            Some(_) => Err(Error::new("the runtime and the process disagree on the handshake")),
+        }
+    }
+}
+
+impl Drop for Joining {
+    fn drop(&mut self) {
+        if !self.executed {
+            let _ = process::send_signal(&self.child.pidfd, libc::SIGKILL);
+            let _ = foreground::reap(&self.child);
+        }
+    }
+}
+
+/// The container's cgroups, or those below them that `--cgroup [CONTROLLER:]PATH` names.
+fn cgroup_of(container: &Container, below: &[String]) -> Result<Cgroup> {
+    below.iter().try_fold(container.cgroup(), |cgroup, text| {
+        let (controller, path) = match text.split_once(':') {
+            Some((controller, path)) => (Some(controller), path),
+            None => (None, text.as_str()),
+        };
+        cgroup.below(controller, Path::new(path)).step(|| format!("--cgroup {text}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_id;
+
+    #[test]
+    fn ids_are_parsed_strictly() {
+        for (text, id) in [("0", 0), ("1000", 1000), ("4294967294", u32::MAX - 1)] {
+            assert_eq!(parse_id(text, "--user").expect(text), id);
+        }
+        for text in ["", " 1", "+1", "-1", "0x10", "1e3", "1:", "4294967295", "4294967296", "root"] {
+            assert!(parse_id(text, "--user").is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! THE HOST SIDE: one verb a file.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod foreground;
+mod kill;
+mod listener;
+mod mounts;
+mod notify;
+mod report;
+mod run;
+mod seal;
+mod spawn;
+mod spec;
+mod start;
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::process::PidfdFlags;
+
+use crate::call;
+use crate::cli::{Action, Globals};
+use crate::container::{Record, status};
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::sys::process;
+
+/// What every verb needs.
+#[derive(Debug)]
+pub struct Environment {
+    /// The directory of state directories.
+    pub root: PathBuf,
+    /// Where messages go.
+    pub log: Log,
+    /// `--rootless=true`, or an unprivileged caller.
+    pub rootless: bool,
+}
+
+/// Performs one command; the exit status of a success is the container's where it ran in the foreground.
+pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log, Error)> {
+    let environment = match environment(globals, log) {
+        Ok(environment) => environment,
+        Err(failed) => return Err(failed),
+    };
+    dispatch(action, globals, &environment).map_err(|error| (environment.log, error))
+}
+
+fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Result<i32> {
+    if globals.systemd_cgroup && matches!(action, Action::Create(_) | Action::Run(_)) {
+        return Err(Error::new("the systemd cgroup driver is not supported by this version")
+            .hint("leave out --systemd-cgroup; engines call this cgroup manager \"cgroupfs\""));
+    }
+    if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_)) {
+        seal::execute_from_read_only_copy()?;
+        // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
+        process::close_on_exec_from(3)?;
+    }
+    process::ignore_sigpipe();
+    match action {
+        Action::Create(options) => create::create(&options, environment).map(|()| 0),
+        Action::Run(options) => run::run(&options, environment),
+        Action::Start(options) => start::start(&options.id, environment).map(|()| 0),
+        Action::Exec(options) => exec::exec(&options, environment),
+        Action::Kill(options) => kill::kill(&options, environment).map(|()| 0),
+        Action::Delete(options) => delete::delete(&options, environment).map(|()| 0),
+        Action::State(options) => report::state(&options.id, environment).map(|()| 0),
+        Action::List(options) => report::list(&options, environment).map(|()| 0),
+        Action::Spec(options) => spec::write(&options).map(|()| 0),
+        Action::Features(_) => features::print().map(|()| 0),
+        Action::Version => report::version().map(|()| 0),
+    }
+}
+
+fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)> {
+    let rootless = match globals.rootless.as_str() {
+        "true" => true,
+        "false" => false,
+        "auto" => !rustix::process::geteuid().is_root(),
+        other => {
+            let error = Error::new(format!("invalid --rootless: {other}")).hint("it is true, false or auto");
+            return Err((log, error));
+        }
+    };
+    let root = globals
+        .root
+        .clone()
+        .unwrap_or_else(|| default_root(std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("USER")));
+    if root == Path::new("/") {
+        return Err((log, Error::new("Option --root argument should not be set to /")));
+    }
+    match std::path::absolute(&root) {
+        Ok(root) => Ok(Environment { root, log, rootless }),
+        Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
+    }
+}
+
+/// runc's rule: `/run/NAME`, unless we are no root, or root of a user namespace that somebody else set up, and there is
+/// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more.
+fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> PathBuf {
+    let is_root = rustix::process::geteuid().is_root();
+    let is_plain_root =
+        is_root && (user.is_none_or(|user| user == "root") || !crate::host::identity().in_user_namespace);
+    match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root) {
+        Some(directory) => Path::new(&directory).join("minicon"),
+        None => PathBuf::from("/run/minicon"),
+    }
+}
+
+/// The recorded init as a pidfd, checked after it was opened: a pid may have been used again, a pidfd may not.
+fn open_init(record: &Record) -> Result<Option<OwnedFd>> {
+    let Some(pid) = rustix::process::Pid::from_raw(record.init_process_pid) else { return Ok(None) };
+    let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+        opened => call!("pidfd_open"(record.init_process_pid) => opened)?,
+    };
+    Ok(status::init_state(record.init_process_pid, record.init_process_start).map(|_| opened))
+}

@@ -1,0 +1,89 @@
+//! Mounts that init cannot make by itself: in a user namespace it may not see the source, and an id-mapped mount needs
+//! the rights of the file system's owner.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::spawn::map_ids;
+use crate::call;
+use crate::error::{Context, Error, Result};
+use crate::plan::mount_options::{Recursion, attribute};
+use crate::plan::mounts::{Mount, Source};
+use crate::plan::namespaces::Kind;
+use crate::plan::rootfs::What;
+use crate::plan::{ConfigPath, Host, Plan};
+use crate::sys::mount::{self, Attributes};
+use crate::sys::process::{self, Cloned};
+
+/// Makes the mount of a step, or the root's (None), detached.
+pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<OwnedFd> {
+    let Some(index) = step else {
+        let path = &plan.rootfs.path;
+        return mount::clone_tree_at(CWD, path, true)
+            .step(|| format!("take {} as the root", path.display()))
+            .at(ConfigPath::new("root.path"));
+    };
+    let step = plan.rootfs.furnish.get(index).ok_or_else(|| Error::new("init asks for a mount that is not planned"))?;
+    let What::Mount(planned) = &step.what else { return Err(Error::new("init asks for a mount at another step")) };
+    let Source::Bind { path, recursive } = &planned.source else {
+        return Err(Error::new("init asks for a mount that it can make"));
+    };
+    make_bind(planned, path, *recursive, init, host).step(|| step.what.to_string()).at(step.at)
+}
+
+fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Host) -> Result<OwnedFd> {
+    let tree = mount::clone_tree_at(CWD, source, recursive)?;
+    if let Some(recursion) = plan.options.id_map {
+        let namespace = match &plan.options.mappings {
+            (uids, _) if uids.is_empty() => open_namespace(init)?,
+            (uids, gids) => {
+                let holder = Holder::new()?;
+                map_ids(holder.pid, uids, gids, host)?;
+                open_namespace(holder.pid)?
+            }
+        };
+        let attributes = Attributes {
+            set: attribute::IDMAP,
+            user_namespace: std::os::fd::AsRawFd::as_raw_fd(&namespace) as u64,
+            ..Attributes::default()
+        };
+        mount::set_attributes(&tree, &attributes, recursion == Recursion::Recursive)
+            .step(|| format!("map the ids of {}", source.display()))
+            .hint("the file system of the source must support id-mapped mounts (tmpfs does from Linux 6.3)")?;
+    }
+    Ok(tree)
+}
+
+fn open_namespace(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/user");
+    call!("open"(path) => rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
+}
+
+/// A process that does nothing but hold a user namespace open until its maps are written and it is opened.
+struct Holder {
+    pid: i32,
+}
+
+impl Holder {
+    fn new() -> Result<Holder> {
+        match process::clone3(Kind::User.flag().into(), None)? {
+            Cloned::Child => {
+                // Ends with us, should we be killed meanwhile.
+                let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                std::thread::sleep(std::time::Duration::from_secs(60));
+                process::exit(0)
+            }
+            Cloned::Parent(child) => Ok(Holder { pid: child.pid }),
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = process::kill(self.pid, libc::SIGKILL);
+        let _ = rustix::process::waitpid(Pid::from_raw(self.pid), WaitOptions::empty());
+    }
+}

@@ -1,0 +1,91 @@
+//! Readiness: with NOTIFY_SOCKET set, the container gets a socket of its own at /run/notify, and its READY=1 is passed
+//! on together with init's pid, see sd_notify(3).
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::open_init;
+use crate::call;
+use crate::container::Container;
+use crate::error::{Context, Error, Result};
+
+const VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// The directory that the container will see at /run/notify, if the caller wants to be told.
+pub fn requested(state_directory: &Path) -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(|_| state_directory.join("notify"))
+}
+
+/// Makes that directory.
+pub fn make_directory(directory: &Path) -> Result<()> {
+    let made =
+        fs::create_dir(directory).and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o755)));
+    made.map_err(|error| Error::new(format!("make {}: {error}", directory.display())))
+}
+
+/// The socket in which the container reports, and where its word goes.
+#[derive(Debug)]
+pub struct Notify {
+    inner: UnixDatagram,
+    outer: PathBuf,
+}
+
+/// Listens, if create made the directory and the caller wants to be told.
+pub fn listen(container: &Container) -> Result<Option<Notify>> {
+    let Some(outer) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let socket = container.directory.join("notify/notify.sock");
+    if !socket.parent().is_some_and(Path::exists) {
+        return Ok(None);
+    }
+    let bound = UnixDatagram::bind(&socket).and_then(|inner| {
+        // Whatever user the program runs as may report.
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).map(|()| inner)
+    });
+    let inner = bound.map_err(|error| Error::new(format!("listen on {}: {error}", socket.display())))?;
+    Ok(Some(Notify { inner, outer }))
+}
+
+impl Notify {
+    /// Waits until the container is ready or dead, and passes its word on with the pid that the manager can use.
+    pub fn forward(&self, container: &Container) -> Result<()> {
+        let Some(init) = open_init(&container.record)? else { return Ok(()) };
+        let mut buffer = [0; 4096];
+        while self.has_message(&init)? {
+            let length = self.inner.recv(&mut buffer).map_err(|error| Error::new(error.to_string()))?;
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            if let Some(ready) = text.lines().find(|line| line.starts_with("READY=")) {
+                let word = format!("{ready}\nMAINPID={}", container.record.init_process_pid);
+                return self.tell(&word).step(|| "report readiness");
+            }
+        }
+        Ok(())
+    }
+
+    /// True for a message, false if init has died without one.
+    fn has_message(&self, init: &OwnedFd) -> Result<bool> {
+        let mut events = [PollFd::new(&self.inner, PollFlags::IN), PollFd::new(init, PollFlags::IN)];
+        call!("poll"() => rustix::io::retry_on_intr(|| poll(&mut events, None)))?;
+        Ok(!events[0].revents().is_empty())
+    }
+
+    fn tell(&self, word: &str) -> Result<()> {
+        let failed = |error: std::io::Error| Error::new(format!("{}: {error}", self.outer.display()));
+        let socket = UnixDatagram::unbound().map_err(failed)?;
+        match self.outer.to_str().and_then(|path| path.strip_prefix('@')) {
+            // systemd may use an abstract address.
+            Some(name) => {
+                use std::os::linux::net::SocketAddrExt;
+                let address = std::os::unix::net::SocketAddr::from_abstract_name(name).map_err(failed)?;
+                socket.send_to_addr(word.as_bytes(), &address).map_err(failed).map(drop)
+            }
+            None => socket.send_to(word.as_bytes(), &self.outer).map_err(failed).map(drop),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Makes init: the clone, the extra process that joining some namespaces needs, the id maps.
+//! The only file of the host side that names the container side: it is where one becomes the other.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitOptions};
+
+use crate::call;
+use crate::cgroup::Entrance;
+use crate::container::Record;
+use crate::error::{Context, Error, Result};
+use crate::handshake::{Channel, Gate, Message};
+use crate::init;
+use crate::plan::namespaces::{IdMap, Join, Kind};
+use crate::plan::{ConfigPath, Host, Plan};
+use crate::sys::process::{self, Child, Cloned};
+
+/// What init inherits; see [`init::Start`].
+#[derive(Debug)]
+pub struct Inheritance<'a> {
+    #[allow(missing_docs)]
+    pub plan: &'a Plan,
+    #[allow(missing_docs)]
+    pub record: &'a Record,
+    #[allow(missing_docs)]
+    pub gate: Gate,
+    #[allow(missing_docs)]
+    pub cgroup: Entrance,
+    #[allow(missing_docs)]
+    pub preserved_fds: u32,
+}
+
+/// Clones init. It holds until it is told to proceed.
+pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
+    let namespaces = &inheritance.plan.namespaces;
+    let joins = namespaces.join.iter().map(open_namespace).collect::<Result<Vec<_>>>()?;
+    let joins: Vec<(Kind, OwnedFd)> = joins.into_iter().flatten().collect();
+    let (ours, theirs) = Channel::pair()?;
+    let joins_user = joins.iter().any(|(kind, _)| *kind == Kind::User);
+    // Namespaces of the host cannot be joined any more from inside a user namespace, and what is new must belong to it.
+    let needs_usher = joins_user || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid);
+    let child =
+        if needs_usher { via_usher(inheritance, joins, theirs, &ours) } else { directly(inheritance, joins, theirs) };
+    child.step(|| "make the container's init").map(|child| (ours, child))
+}
+
+/// Opens a namespace and checks what it is: "The runtime MUST generate an error if path is not associated with a
+/// namespace of type type" (config-linux.md). None for the user namespace that we are in: it cannot be joined again.
+fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
+    let at = join.at.field("path");
+    let opened = || {
+        let fd = call!("open"(join.path.display())
+            => rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+        match process::namespace_type(&fd) {
+            Ok(found) if found == join.kind.flag() => Ok(fd),
+            Ok(found) => {
+                let found = Kind::ALL.iter().find(|kind| kind.flag() == found).map_or("other", |kind| kind.name());
+                Err(Error::new(format!("{} is a {found} namespace, not {}", join.path.display(), join.kind.name())))
+            }
+            Err(_) => Err(Error::new(format!("{} is not a namespace", join.path.display()))),
+        }
+    };
+    let fd = opened().step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
+    Ok((join.kind != Kind::User || !is_own(&fd, Kind::User)).then_some((join.kind, fd)))
+}
+
+fn is_own(fd: &OwnedFd, kind: Kind) -> bool {
+    let own = rustix::fs::stat(format!("/proc/self/ns/{}", kind.proc_name()));
+    matches!((own, rustix::fs::fstat(fd)), (Ok(own), Ok(there)) if (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino))
+}
+
+/// Those that the clone makes; init makes its time and cgroup namespace by itself.
+fn clone_flags(plan: &Plan) -> u64 {
+    let by_clone = |kind: &&Kind| !matches!(kind, Kind::Time | Kind::Cgroup);
+    plan.namespaces.new.iter().filter(by_clone).fold(0, |flags, kind| flags | u64::from(kind.flag()))
+}
+
+fn directly(inheritance: Inheritance<'_>, mut joins: Vec<(Kind, OwnedFd)>, channel: Channel) -> Result<Child> {
+    // Joining a pid namespace takes effect for children only, so we join it for the clone and come back.
+    let pid = joins.iter().position(|(kind, _)| *kind == Kind::Pid).map(|index| joins.remove(index).1);
+    let back = pid.map(|target| enter_pid_namespace(&target)).transpose()?;
+    let flags = clone_flags(inheritance.plan);
+    let cloned = process::clone3(flags, inheritance.cgroup.v2_directory());
+    match cloned {
+        Ok(Cloned::Child) => become_init(inheritance, joins, channel),
+        cloned => {
+            if let Some(own) = back {
+                process::setns(&own, Kind::Pid.flag()).step(|| "come back from the pid namespace")?;
+            }
+            match cloned? {
+                Cloned::Parent(child) => Ok(child),
+                Cloned::Child => unreachable!("the child has gone its own way"),
+            }
+        }
+    }
+}
+
+/// Makes our next child be born in this pid namespace; returns the way back.
+pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
+    let own = "/proc/self/ns/pid";
+    let own = call!("open"(own) => rustix::fs::open(own, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    process::setns(target, Kind::Pid.flag()).step(|| "join the pid namespace")?;
+    Ok(own)
+}
+
+fn become_init(inheritance: Inheritance<'_>, joins: Vec<(Kind, OwnedFd)>, channel: Channel) -> ! {
+    let Inheritance { plan, record, gate, cgroup, preserved_fds } = inheritance;
+    init::start(init::Start { plan, record, channel, gate, cgroup, joins, preserved_fds })
+}
+
+/// An extra process joins first and then clones init as its sibling, our child.
+fn via_usher(
+    inheritance: Inheritance<'_>,
+    joins: Vec<(Kind, OwnedFd)>,
+    theirs: Channel,
+    ours: &Channel,
+) -> Result<Child> {
+    let usher = match process::clone3(0, None)? {
+        Cloned::Child => usher(inheritance, &joins, theirs),
+        Cloned::Parent(child) => child,
+    };
+    drop((inheritance, joins, theirs));
+    let said = ours.expect();
+    let reaped = rustix::process::waitpid(Pid::from_raw(usher.pid), WaitOptions::empty());
+    call!("waitpid"(usher.pid) => reaped)?;
+    match said? {
+        Message::Spawned(pid) => {
+            // Our own child, not reaped yet: the pid cannot have been used again.
+            let process = Pid::from_raw(pid).ok_or_else(|| Error::new("init has no pid"))?;
+            let pidfd = call!("pidfd_open"(pid) => rustix::process::pidfd_open(process, PidfdFlags::empty()))?;
+            Ok(Child { pid, pidfd })
+        }
+        Message::Failed(error) => Err(error),
+        _ => Err(Error::new("unexpected word from the process that joins namespaces")),
+    }
+}
+
+fn usher(inheritance: Inheritance<'_>, joins: &[(Kind, OwnedFd)], channel: Channel) -> ! {
+    let flags = clone_flags(inheritance.plan) | libc::CLONE_PARENT as u64;
+    let cloned = join_all(joins).and_then(|()| process::clone3(flags, inheritance.cgroup.v2_directory()));
+    let word = match cloned {
+        Ok(Cloned::Child) => become_init(inheritance, Vec::new(), channel),
+        Ok(Cloned::Parent(child)) => Message::Spawned(child.pid),
+        Err(error) => Message::Failed(error),
+    };
+    let _ = channel.send(&word);
+    process::exit(0)
+}
+
+/// Namespaces that belong to the host must be joined before the user namespace, those that belong to it after; which is
+/// which only trying tells.
+fn join_all(joins: &[(Kind, OwnedFd)]) -> Result<()> {
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    call!("prctl"("PR_SET_DUMPABLE", 0) => hidden)?;
+    let join = |(kind, fd): &(Kind, OwnedFd)| {
+        process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))
+    };
+    let user = joins.iter().find(|(kind, _)| *kind == Kind::User);
+    let mut later = Vec::new();
+    for other in joins.iter().filter(|(kind, _)| *kind != Kind::User) {
+        match join(other) {
+            Err(error) if user.is_some() && error.errno() == Some(Errno::PERM) => later.push(other),
+            joined => joined?,
+        }
+    }
+    user.into_iter().chain(later).try_for_each(join)
+}
+
+/// Writes the id maps of init's new user namespace, see user_namespaces(7).
+pub fn write_id_maps(plan: &Plan, init: i32, host: &Host) -> Result<()> {
+    let namespaces = &plan.namespaces;
+    if !namespaces.creates(Kind::User) {
+        return Ok(());
+    }
+    map_ids(init, &namespaces.uid_map, &namespaces.gid_map, host)
+}
+
+/// The maps of one process's user namespace. Without privileges the programs newuidmap and newgidmap write them, except
+/// for the one map that needs none: our own id.
+pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<()> {
+    let is_own = |map: &[IdMap], id: u32| matches!(map, [one] if one.size == 1 && one.outside == id);
+    let single = is_own(uids, host.user.0) && is_own(gids, host.user.1);
+    let unprivileged = host.user.0 != 0;
+    if unprivileged && single {
+        // "setgroups must be denied before a process without privileges may map its group", user_namespaces(7).
+        write(&format!("/proc/{pid}/setgroups"), "deny")?;
+    }
+    for (file, program, map, at) in
+        [("gid_map", "newgidmap", gids, "linux.gidMappings"), ("uid_map", "newuidmap", uids, "linux.uidMappings")]
+    {
+        let mapped = match unprivileged && !single {
+            true => run_map_program(program, pid, map),
+            false => {
+                let lines: String =
+                    map.iter().map(|map| format!("{} {} {}\n", map.inside, map.outside, map.size)).collect();
+                write(&format!("/proc/{pid}/{file}"), &lines)
+            }
+        };
+        mapped.step(|| "write the id map").at(ConfigPath::new(at))?;
+    }
+    Ok(())
+}
+
+fn write(file: &str, text: &str) -> Result<()> {
+    let written = std::fs::write(file, text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+    call!("write"(file, format_args!("{text:?}")) => written)
+        .hint("ranges must not overlap, and their outside ids must be mapped in the caller's user namespace")
+}
+
+fn run_map_program(program: &str, pid: i32, map: &[IdMap]) -> Result<()> {
+    let directories = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"];
+    let path = directories.iter().map(|directory| Path::new(directory).join(program)).find(|path| path.exists());
+    let path = path.ok_or_else(|| {
+        Error::new(format!("{program} is not installed, and mapping more than one's own id needs it"))
+            .hint("install it (Debian: package uidmap), or map a single id")
+    })?;
+    let numbers = map.iter().flat_map(|map| [map.inside, map.outside, map.size]).map(|number| number.to_string());
+    let output = Command::new(&path).arg(pid.to_string()).args(numbers).output();
+    let output = output.map_err(|error| Error::new(format!("run {}: {error}", path.display())))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Error::new(format!("{program}: {said}")).hint("the ranges must be granted in /etc/subuid and /etc/subgid"))
+}

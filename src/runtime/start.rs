@@ -1,0 +1,77 @@
+//! `start`: opens the gate and reports how the exec went.
+
+use super::{Environment, notify, open_init};
+use crate::config;
+use crate::container::status::{self, Status, Verb};
+use crate::container::{Container, Lock};
+use crate::error::{Error, Result};
+use crate::handshake::{Started, open_gate};
+use crate::hooks::{self, State};
+use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
+use crate::sys::process;
+
+/// The command.
+pub fn start(id: &str, environment: &Environment) -> Result<()> {
+    let (container, lock) = Container::open_locked(&environment.root, id)?;
+    status::permit(Verb::Start, container.status()?, id)?;
+    let notify = notify::listen(&container)?;
+    open(&container, &lock)?;
+    run_poststart(&container, environment)?;
+    drop(lock);
+    notify.map_or(Ok(()), |notify| notify.forward(&container))
+}
+
+/// Lets init through the gate. On return the program runs, or the error says why not.
+pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
+    let refused = |status| status::permit(Verb::Start, status, &container.record.id);
+    match open_gate(&container.directory)? {
+        // Nobody waits: somebody else has started it, or it has died, since we looked.
+        None => match container.status()? {
+            Status::Created => Err(Error::new("init does not wait at its gate")),
+            other => refused(other),
+        },
+        Some(Started::Failed(error)) => Err(error),
+        Some(Started::Died) => Err(Error::new("container init died before it could start the program")),
+        Some(Started::Yes) => match status::read_stat(container.record.init_process_pid) {
+            // The end of the file can also mean that init was killed, by its own filter for one. A zombie still tells.
+            Some(stat) if stat.start == container.record.init_process_start && !stat.has_executed() => {
+                Err(Error::new("container init died while it started the program")
+                    .hint("a seccomp filter must let the exec itself pass"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+/// "If any poststart hook fails, the runtime MUST generate an error, stop the container, and continue the lifecycle at
+/// step 12": destroy (runtime.md, Lifecycle).
+pub fn run_poststart(container: &Container, environment: &Environment) -> Result<()> {
+    if !container.record.has_late_hooks {
+        return Ok(());
+    }
+    let hooks = late_hooks(container)?;
+    let state = state(container, "running", container.record.init_process_pid);
+    hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| {
+        if let Ok(Some(init)) = open_init(&container.record) {
+            let _ = process::send_signal(&init, libc::SIGKILL);
+        }
+        if let Err(error) = super::delete::destroy(container, environment) {
+            environment
+                .log
+                .warning(&format!("destroy the container after its poststart hook failed: {}", error.headline()));
+        }
+    })
+}
+
+/// The hooks of the configuration as it was at create; nothing else of it is read.
+pub fn late_hooks(container: &Container) -> Result<Hooks> {
+    let config = config::parse(container.config_text()?)?;
+    Ok(plan_hooks::plan(config.spec.hooks().as_ref(), &mut Vec::new()))
+}
+
+/// The state that a hook gets.
+pub fn state<'a>(container: &'a Container, status: &'static str, pid: i32) -> State<'a> {
+    let record = &container.record;
+    let annotations = &record.annotations;
+    State { version: &record.version, id: &record.id, status, pid, bundle: &record.bundle, annotations }
+}

@@ -1,0 +1,59 @@
+//! A pair of connected sockets that keep message boundaries and carry file descriptors, see unix(7).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+use crate::call;
+use crate::error::Result;
+
+/// The longest message. An error of the container process must fit.
+const LONGEST: usize = 64 * 1024;
+
+/// socketpair(2) of sequential packets, both ends close-on-exec.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    call!("socketpair"("AF_UNIX", "SOCK_SEQPACKET")
+        => rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
+}
+
+/// sendmsg(2): one message, with descriptors attached by `SCM_RIGHTS`.
+pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let message = &message[..message.len().min(LONGEST)];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let parts = [IoSlice::new(message)];
+    call!("sendmsg"() => rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(&socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
+    }))
+    .map(drop)
+}
+
+/// recvmsg(2): one message and the descriptors that came with it (close-on-exec). An empty message is the end: the
+/// other side has closed its end.
+pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buffer = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = call!("recvmsg"() => rustix::io::retry_on_intr(|| {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        rustix::net::recvmsg(&socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    }))?;
+    buffer.truncate(received.bytes);
+    let fds = ancillary
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    Ok((buffer, fds))
+}

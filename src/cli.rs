@@ -34,8 +34,8 @@ pub struct Globals {
 #[derive(Debug, Clone, Args)]
 pub struct Create {
     /// Directory with config.json [default: the current directory]
-    #[arg(short, long, value_name = "DIR", default_value = "")]
-    pub bundle: PathBuf,
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
     /// AF_UNIX socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
@@ -186,8 +186,8 @@ pub struct List {
 #[derive(Debug, Clone, Args)]
 pub struct Spec {
     /// Directory to write config.json into [default: the current directory]
-    #[arg(short, long, value_name = "DIR", default_value = "")]
-    pub bundle: PathBuf,
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
     /// For a user without privileges
     #[arg(long)]
     pub rootless: bool,
@@ -218,32 +218,51 @@ pub enum Action {
 struct Entry {
     name: &'static str,
     about: &'static str,
+    /// How many words without a dash, in runc's words.
+    arguments: &'static str,
     flags: fn(Command) -> Command,
     read: fn(&ArgMatches) -> Result<Action, clap::Error>,
 }
 
 macro_rules! entry {
-    ($name:literal, $about:literal, $flags:ty, $make:expr) => {
+    ($name:literal, $about:literal, $arguments:expr, $flags:ty, $make:expr) => {
         Entry {
             name: $name,
             about: $about,
+            arguments: $arguments,
             flags: <$flags as Args>::augment_args,
             read: |matches| <$flags as FromArgMatches>::from_arg_matches(matches).map($make),
         }
     };
 }
 
+const EXACTLY_ONE: &str = "exactly 1 argument(s)";
+
 const ENTRIES: &[Entry] = &[
-    entry!("create", "Make a container from a bundle; its program waits for start", Create, Action::Create),
-    entry!("start", "Start the program of a created container", One, Action::Start),
-    entry!("state", "Print the state of a container as JSON", One, Action::State),
-    entry!("kill", "Send a signal to a container's init", Kill, Action::Kill),
-    entry!("delete", "Remove a stopped container", Delete, Action::Delete),
-    entry!("run", "Create and start a container, wait for it and delete it", Run, Action::Run),
-    entry!("exec", "Execute another program in a running container", Exec, |exec| Action::Exec(Box::new(exec))),
-    entry!("list", "List the containers", List, Action::List),
-    entry!("spec", "Write a config.json to start from", Spec, Action::Spec),
-    entry!("features", "Print what this runtime supports as JSON", Features, Action::Features),
+    entry!(
+        "create",
+        "Make a container from a bundle; its program waits for start",
+        EXACTLY_ONE,
+        Create,
+        Action::Create
+    ),
+    entry!("start", "Start the program of a created container", EXACTLY_ONE, One, Action::Start),
+    entry!("state", "Print the state of a container as JSON", EXACTLY_ONE, One, Action::State),
+    entry!(
+        "kill",
+        "Send a signal to a container's init",
+        "a minimum of 1 argument(s) and a maximum of 2 argument(s)",
+        Kill,
+        Action::Kill
+    ),
+    entry!("delete", "Remove a stopped container", EXACTLY_ONE, Delete, Action::Delete),
+    entry!("run", "Create and start a container, wait for it and delete it", EXACTLY_ONE, Run, Action::Run),
+    entry!("exec", "Execute another program in a running container", "a minimum of 1 argument(s)", Exec, |exec| {
+        Action::Exec(Box::new(exec))
+    }),
+    entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
+    entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),
+    entry!("features", "Print what this runtime supports as JSON", "exactly 0 argument(s)", Features, Action::Features),
 ];
 
 /// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
@@ -260,7 +279,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error>
             Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
         command = command.subcommand((entry.flags)(subcommand));
     }
-    let matches = command.clone().try_get_matches_from(arguments)?;
+    let entry = ENTRIES.iter().find(|entry| called == Some(entry.name));
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| explain(error, entry, &mut command))?;
     if matches.get_flag("version") {
         return Ok((Globals::from_arg_matches(&matches)?, Action::Version));
     }
@@ -274,6 +294,29 @@ pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error>
             let help = command.render_help();
             Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help))
         }
+    }
+}
+
+/// A wrong number of arguments is told in runc's words.
+fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_word =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if !word.starts_with('-'));
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument => true,
+        ErrorKind::UnknownArgument => is_word,
+        _ => false,
+    };
+    match entry.filter(|_| is_count) {
+        Some(entry) => {
+            let subcommand =
+                command.find_subcommand_mut(entry.name).map(|subcommand| subcommand.clone().bin_name("minicon"));
+            let mut subcommand = subcommand.unwrap_or_default();
+            let mut bounds = entry.arguments.split(" and ");
+            let missed = if error.kind() == ErrorKind::MissingRequiredArgument { bounds.next() } else { bounds.last() };
+            subcommand.error(error.kind(), format!("{:?} requires {}", entry.name, missed.unwrap_or_default()))
+        }
+        None => error,
     }
 }
 
@@ -336,18 +379,47 @@ fn with_double_dashes(arguments: Vec<OsString>) -> Vec<OsString> {
     let mut is_exec = false;
     let mut finished = false;
     let rewrite = |word: OsString| {
-        let Some(text) = word.to_str().filter(|_| !finished) else { return word };
+        let Some(text) = word.to_str().filter(|_| !finished) else { return Some(word) };
         if !text.starts_with('-') {
             finished = is_exec;
             is_exec |= text == "exec";
-            return word;
+            return Some(word);
         }
         finished = text == "--";
-        let name = text[1..].split('=').next().unwrap_or_default();
-        if name.len() > 1 && LONG_FLAGS.contains(&name) { OsString::from(format!("-{text}")) } else { word }
+        let (name, value) = match text.trim_start_matches('-').split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text.trim_start_matches('-'), None),
+        };
+        if name.len() < 2 || !LONG_FLAGS.contains(&name) {
+            return Some(word);
+        }
+        match value.filter(|_| SWITCHES.contains(&name)) {
+            // Go's flag package also takes `--keep=false`.
+            Some("true" | "1" | "t" | "T") => Some(OsString::from(format!("--{name}"))),
+            Some("false" | "0" | "f" | "F") => None,
+            _ if text.starts_with("--") => Some(word),
+            _ => Some(OsString::from(format!("-{text}"))),
+        }
     };
-    arguments.into_iter().map(rewrite).collect()
+    arguments.into_iter().filter_map(rewrite).collect()
 }
+
+/// The flags without a value.
+const SWITCHES: &[&str] = &[
+    "all",
+    "debug",
+    "detach",
+    "force",
+    "ignore-paused",
+    "keep",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "quiet",
+    "systemd-cgroup",
+    "tty",
+];
 
 #[cfg(test)]
 mod tests {

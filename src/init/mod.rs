@@ -20,7 +20,7 @@ mod proc;
 mod root;
 mod rootfs;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::Entrance;
 use crate::console;
@@ -73,6 +73,14 @@ pub struct Join<'a> {
 
 /// The life of a container's init, up to the program.
 pub fn start(start: Start<'_>) -> ! {
+    close_what_is_not_ours(
+        start.preserved_fds,
+        [start.channel.number()]
+            .into_iter()
+            .chain(start.gate.numbers())
+            .chain(start.cgroup.numbers())
+            .chain(start.joins.iter().map(|(_, fd)| fd.as_raw_fd())),
+    );
     let prepared = prepare(&start);
     let Start { plan, record, channel, gate, preserved_fds, .. } = start;
     let program = match prepared {
@@ -87,6 +95,12 @@ pub fn start(start: Start<'_>) -> ! {
     let Err(error) = wait_and_execute(plan, record, &gate, &program, preserved_fds);
     gate.report(&error);
     process::exit(1)
+}
+
+/// The clone has copied the runtime's descriptors: its lock, its end of the channel, its sockets.
+fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
+    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).collect();
+    process::close_all_but(&kept);
 }
 
 /// Everything up to "created", one step a line, in the kernel's order.
@@ -126,6 +140,8 @@ fn wait_and_execute(
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
+    let own = [join.channel.number(), join.target.0.as_raw_fd()];
+    close_what_is_not_ours(join.preserved_fds, own.into_iter().chain(join.cgroup.numbers()));
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)
 }

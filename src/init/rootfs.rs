@@ -55,9 +55,10 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     };
     let slash = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
     if plan.propagation & ms::SHARED != 0 {
-        // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
+        // Neither the mount over `/` nor pivot_root may reach the host, so these two mounts leave their peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
+        mount::set_attributes(&tree, &private, false)?;
     }
     mount::attach(&tree, &slash)?;
     Ok(Root::new(tree))

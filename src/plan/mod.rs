@@ -109,7 +109,7 @@ pub struct Program {
 impl Plan {
     /// Decides everything for a new container. All that is wrong with the configuration is told at once.
     pub fn build(config: &Config, request: &Request<'_>, host: &Host) -> Result<Plan> {
-        let (spec, mut problems, mut warnings) = (&config.spec, Vec::new(), config.warnings.clone());
+        let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
         check_unsupported(spec, host, problems);

@@ -19,7 +19,7 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
-use crate::plan::hooks::HookKind;
+use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::{ConfigPath, Host, Plan, Request};
 use crate::sys::process::{self, Child};
@@ -53,7 +53,7 @@ pub enum Terminal {
 
 /// Makes a container, one step a line. Whatever fails, and wherever, the guards undo what was done.
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
-    let bundle = find_bundle(&options.bundle)?;
+    let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
     let config = config::read_bundle(&bundle)?;
     let host = host::probe(&config)?;
@@ -92,6 +92,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     set_oom_score(&plan, pid)?;
     channel.send(&Message::Proceed)?;
     new.converse(&channel, &plan, &host, environment, Phase::Furnishing)?;
+    new.hooks = Some(plan.hooks.clone());
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
     channel.send(&Message::HooksDone)?;
@@ -108,8 +109,8 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     new.commit(&channel, plan) // the status becomes created; nothing is undone now
 }
 
-fn find_bundle(bundle: &Path) -> Result<PathBuf> {
-    let bundle = if bundle.as_os_str().is_empty() { Path::new(".") } else { bundle };
+fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
+    let bundle = bundle.unwrap_or(Path::new("."));
     fs::canonicalize(bundle).map_err(|error| {
         Error::new(format!("the bundle {}: {error}", bundle.display()))
             .hint("--bundle names the directory of config.json")
@@ -128,15 +129,16 @@ fn check_root(plan: &Plan) -> Result<()> {
         .hint("unpack an image there, for example `umoci unpack`, or a busybox"))
 }
 
-/// The rules of runc between the terminal that the configuration wants and the flags, in its words.
+/// The rules of runc between the terminal that the configuration wants and the flags. Its words too, even its name in
+/// them: people search for them.
 fn check_terminal(options: &cli::Create, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>> {
     let at = ConfigPath::new("process.terminal");
     match (&options.console_socket, plan.program.terminal, terminal) {
         (None, true, Terminal::Handed) => {
-            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket").at(at))
+            Err(Error::new("cannot allocate tty if runc will detach without setting console socket").at(at))
         }
         (Some(_), _, Terminal::Ours) | (Some(_), false, Terminal::Handed) => {
-            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty").at(at))
+            Err(Error::new("cannot use console socket if runc will not detach or allocate tty").at(at))
         }
         (Some(socket), true, Terminal::Handed) => ConsoleSocket::connect(socket).map(Some),
         (None, ..) => Ok(None),
@@ -245,6 +247,8 @@ struct Creating {
     init: Option<Child>,
     cgroup: Option<Cgroup>,
     console: Option<OwnedFd>,
+    /// From the first hook on, the hooks that undo what hooks have done.
+    hooks: Option<Hooks>,
     committed: bool,
 }
 
@@ -252,7 +256,7 @@ impl Creating {
     /// Takes the id: the intent is on disk before anything else is done.
     fn reserve(environment: &Environment, record: Record) -> Result<Creating> {
         let (container, lock) = container::reserve(&environment.root, record)?;
-        Ok(Creating { container, lock, init: None, cgroup: None, console: None, committed: false })
+        Ok(Creating { container, lock, init: None, cgroup: None, console: None, hooks: None, committed: false })
     }
 
     fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
@@ -372,5 +376,13 @@ impl Drop for Creating {
             let _ = cgroup.remove();
         }
         let _ = self.container.forget();
+        // "If any prestart (createRuntime, createContainer) hook fails, the runtime MUST generate an error, stop the
+        // container, and continue the lifecycle at step 12": destroy, then poststop (runtime.md, Lifecycle).
+        if let Some(hooks) = &self.hooks {
+            let state = State { status: "stopped", pid: 0, ..self.state() };
+            for (index, hook) in hooks.of(HookKind::Poststop).iter().enumerate() {
+                let _ = hooks::run_one(hook, HookKind::Poststop, index, &state);
+            }
+        }
     }
 }

@@ -194,11 +194,9 @@ fn no_capabilities() -> LinuxCapabilities {
 
 fn check_terminal(options: &cli::Exec, program: &Program) -> Result<Option<ConsoleSocket>> {
     match (&options.console_socket, program.terminal, options.detach) {
-        (None, true, true) => {
-            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket"))
-        }
+        (None, true, true) => Err(Error::new("cannot allocate tty if runc will detach without setting console socket")),
         (Some(_), _, false) | (Some(_), false, true) => {
-            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty"))
+            Err(Error::new("cannot use console socket if runc will not detach or allocate tty"))
         }
         (Some(socket), true, true) => ConsoleSocket::connect(socket).map(Some),
         (None, ..) => Ok(None),

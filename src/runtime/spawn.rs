@@ -139,6 +139,7 @@ fn via_usher(
     }
 }
 
+/// It holds copies of the runtime's descriptors too, but ends at once.
 fn usher(inheritance: Inheritance<'_>, joins: &[(Kind, OwnedFd)], channel: Channel) -> ! {
     let flags = clone_flags(inheritance.plan) | libc::CLONE_PARENT as u64;
     let cloned = join_all(joins).and_then(|()| process::clone3(flags, inheritance.cgroup.v2_directory()));

@@ -14,10 +14,12 @@
 //! prestart, createRuntime hooks
 //! HooksDone ------------------------------------->   createContainer hooks; leave: pivot_root, the host is gone
 //! <------------------------- Console(fd), if any     console, read-only paths, masks; sysctls; scheduling
-//! <----------------- SeccompListener(fd), if any     assume: seccomp first if there is no no_new_privs; label,
-//!                                                    groups, user, capabilities, no_new_privs; find argv[0] as that user
+//! <----------------------- NeedLimits, if any        assume: resource limits while we are still root
+//! Limited, the limits are set ------------------->
+//! <----------------- SeccompListener(fd), if any     seccomp first if there is no no_new_privs; label, groups,
+//!                                                    user, capabilities, no_new_privs; find argv[0] as that user
 //! <------------------------------------------ Ready
-//! rlimits; commit: the status is "created"
+//! commit: the status is "created"
 //! Committed ------------------------------------->   init exits if the channel closes before this
 //! ...                                                waits at the gate: read(exec.fifo)
 //! runtime (start): flock, status, a byte --------->  startContainer hooks, with the container's rights
@@ -61,6 +63,10 @@ pub enum Message {
     Console(OwnedFd),
     /// Init: the descriptor on which the filter's notifications come.
     SeccompListener(OwnedFd),
+    /// Init: set my resource limits now, I am about to become the user.
+    NeedLimits,
+    /// Runtime: they are set.
+    Limited,
     /// Init: something to tell the user that is no reason to fail.
     Warning(String),
     /// Init: all is done up to the exec.
@@ -92,6 +98,8 @@ impl Channel {
             Message::HooksDone => (b'H', Vec::new()),
             Message::Console(fd) => return channel::send(&self.0, b"C", &[fd.as_fd()]),
             Message::SeccompListener(fd) => return channel::send(&self.0, b"S", &[fd.as_fd()]),
+            Message::NeedLimits => (b'L', Vec::new()),
+            Message::Limited => (b'D', Vec::new()),
             Message::Warning(text) => (b'W', text.clone().into_bytes()),
             Message::Ready => (b'Y', Vec::new()),
             Message::Committed => (b'K', Vec::new()),
@@ -129,6 +137,8 @@ fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Message> {
         b'H' => Message::HooksDone,
         b'C' => Message::Console(fd()?),
         b'S' => Message::SeccompListener(fd()?),
+        b'L' => Message::NeedLimits,
+        b'D' => Message::Limited,
         b'W' => Message::Warning(String::from_utf8_lossy(body).into_owned()),
         b'Y' => Message::Ready,
         b'K' => Message::Committed,

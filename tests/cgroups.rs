@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use minicon::cgroup::{Cgroup, CgroupPaths, probe};
@@ -13,12 +14,40 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::LinuxResources;
 
-const KILLED: rustix::process::Signal = rustix::process::Signal::KILL;
+const KILLED: i32 = libc::SIGKILL;
 
 /// A cgroup of this test's own; whatever happens, nothing of it stays.
 struct Sandbox {
     name: String,
     host: CgroupHost,
+    restored: Option<Restored>,
+}
+
+/// The controllers that the root of the v2 hierarchy gives its children, which the plan of a test may change: put
+/// back at its end, one test at a time.
+struct Restored {
+    file: PathBuf,
+    before: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Restored {
+    fn of(host: &CgroupHost) -> Option<Restored> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let file = host.v2.as_ref()?.mount_point.join("cgroup.subtree_control");
+        Some(Restored { before: std::fs::read_to_string(&file).unwrap(), file, _turn: turn })
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        for controller in std::fs::read_to_string(&self.file).unwrap_or_default().split_whitespace() {
+            if !self.before.split_whitespace().any(|known| known == controller) {
+                let _ = std::fs::write(&self.file, format!("-{controller}"));
+            }
+        }
+    }
 }
 
 impl Sandbox {
@@ -47,7 +76,8 @@ impl Sandbox {
             println!("skipped: needs root and cgroups {modes:?} (found {:?})", host.mode());
             return None;
         }
-        Some(Sandbox { name: format!("minicon-test-{}-{test}", std::process::id()), host })
+        let restored = if host.mode() == Mode::V2 { Restored::of(&host) } else { None };
+        Some(Sandbox { name: format!("minicon-test-{}-{test}", std::process::id()), host, restored })
     }
 
     fn plan(&self, resources: &str) -> CgroupPlan {
@@ -219,14 +249,12 @@ fn limits_move_both_ways() -> Result<()> {
 
 #[test]
 fn huge_pages_are_limited_where_the_controller_is() -> Result<()> {
-    let Some(sandbox) = Sandbox::new("hugetlb") else { return Ok(()) };
-    let unified = sandbox.host.v2.as_ref().filter(|unified| unified.controllers.iter().any(|name| name == "hugetlb"));
-    let Some(unified) = unified else {
+    let Some(mut sandbox) = Sandbox::new("hugetlb") else { return Ok(()) };
+    if !sandbox.host.v2.iter().any(|unified| unified.controllers.iter().any(|name| name == "hugetlb")) {
         println!("skipped: no hugetlb controller in cgroup v2");
         return Ok(());
-    };
-    let enabled = unified.mount_point.join("cgroup.subtree_control");
-    let before = std::fs::read_to_string(&enabled).unwrap();
+    }
+    sandbox.restored = Restored::of(&sandbox.host);
     let plan = sandbox.plan(r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 209715200}]}"#);
     let cgroup = Cgroup::create(&plan)?;
     cgroup.write_limits(&plan)?;
@@ -235,11 +263,7 @@ fn huge_pages_are_limited_where_the_controller_is() -> Result<()> {
     let sizes = sandbox.plan(r#"{"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}"#);
     let error = cgroup.write_limits(&sizes).expect_err("there are no such pages");
     assert!(error.text().contains("no huge pages of this size"), "{}", error.text());
-    cgroup.remove()?;
-    if !before.contains("hugetlb") {
-        std::fs::write(&enabled, "-hugetlb").unwrap();
-    }
-    Ok(())
+    cgroup.remove()
 }
 
 #[test]
@@ -282,7 +306,7 @@ fn kill_reaches_everyone_below_and_removal_takes_nested_cgroups() -> Result<()> 
     pids.sort_unstable();
     assert_eq!(pids, children.map(Pid::as_raw));
     let again = Cgroup::open(&paths);
-    again.kill(rustix::process::Signal::TERM)?;
+    again.kill(libc::SIGTERM)?;
     for child in children {
         assert_eq!(waitpid(child, None), Ok(WaitStatus::Signaled(child, Signal::SIGTERM, false)));
     }
@@ -427,7 +451,7 @@ fn v2_alone_works_too() -> Result<()> {
     assert_eq!(refused.headline(), "container's cgroup is not empty: 2 process(es) found");
     cgroup.freeze()?;
     assert!(cgroup.is_frozen()?);
-    cgroup.kill(rustix::process::Signal::TERM)?;
+    cgroup.kill(libc::SIGTERM)?;
     assert!(cgroup.is_frozen()?);
     cgroup.thaw()?;
     assert!(!cgroup.is_frozen()?);

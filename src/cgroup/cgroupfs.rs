@@ -3,7 +3,6 @@
 //! The files are opened by path, not below a descriptor of the directory: most directories get one write or none, and
 //! nobody but their owner can replace a directory of a cgroup file system.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use rustix::io::Errno;
 use super::{Cgroup, Member, Presence, files};
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupPlan, Directory, FileWrite, Version, When};
+use crate::plan::cgroup::{CgroupPlan, Directory, Version, When};
 
 impl Cgroup {
     /// Makes the directories of a plan, with their parents, ready to be joined. On failure everything that was made
@@ -21,75 +20,24 @@ impl Cgroup {
     pub fn create(plan: &CgroupPlan) -> Result<Cgroup> {
         let mut new = Creating { cgroup: Cgroup::default(), made: Vec::new() };
         for directory in &plan.directories {
-            new.add(directory)?;
+            let limited = plan.writes.iter().any(|write| write.directory == new.cgroup.members.len());
+            new.add(directory, limited)?;
         }
         new.cgroup.refuse_occupied()?;
-        for (directory, member) in plan.directories.iter().zip(&new.cgroup.members) {
-            if member.presence != Presence::Absent && directory.cpuset {
-                inherit_cpuset(&directory.path, &directory.mount_point).step(|| "inherit the cpuset")?;
-            }
-            if member.presence != Presence::Absent && directory.version == Version::V2 {
-                enable_controllers(directory)?;
+        for (index, directory) in plan.directories.iter().enumerate() {
+            let presence = new.cgroup.members[index].presence;
+            match directory.version {
+                _ if presence == Presence::Absent => {}
+                Version::V2 => enable_controllers(directory)?,
+                Version::V1 if directory.cpuset => {
+                    let given = |file: &str| plan.writes.iter().any(|w| w.directory == index && w.file == file);
+                    inherit_cpuset(directory, presence == Presence::New, given).step(|| "inherit the cpuset")?;
+                }
+                Version::V1 => {}
             }
         }
         new.cgroup.write(plan, |when| when == When::BeforeJoining)?;
         Ok(new.release())
-    }
-
-    /// Writes the limits and device rules of the plan that the cgroups were created for, or of an update.
-    pub fn write_limits(&self, plan: &CgroupPlan) -> Result<()> {
-        // What must hold before anyone joins was written into new directories when they were made.
-        let update = self.present().all(|member| member.presence == Presence::Existing);
-        self.write(plan, |when| update || when != When::BeforeJoining)
-    }
-
-    /// Makes the writes that `due` chooses, in order; those that the kernel refuses for the sake of a value still to
-    /// come are tried again after the others.
-    fn write(&self, plan: &CgroupPlan, due: impl Fn(When) -> bool) -> Result<()> {
-        let mut last = LastFile::default();
-        let mut waiting = Vec::new();
-        for write in plan.writes.iter().filter(|write| due(write.when)) {
-            match self.write_one(write, &mut last) {
-                Err(error) if write.retried && error.errno() == Some(Errno::INVAL) => waiting.push((write, error)),
-                result => result?,
-            }
-        }
-        // Each round settles at least one, or the values do not fit together.
-        while let Some(tried) = Some(waiting.len()).filter(|length| *length > 0) {
-            let mut refused = Vec::new();
-            for (write, _) in waiting {
-                match self.write_one(write, &mut last) {
-                    Err(error) if error.errno() == Some(Errno::INVAL) => refused.push((write, error)),
-                    result => result?,
-                }
-            }
-            if refused.len() == tried {
-                return Err(refused.swap_remove(0).1);
-            }
-            waiting = refused;
-        }
-        Ok(())
-    }
-
-    fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
-        let Some(member) = self.members.get(write.directory) else { return Ok(()) };
-        let new = member.presence == Presence::New;
-        if member.presence == Presence::Absent || (new && write.when == When::Existing) {
-            return Ok(());
-        }
-        let result = match &write.instead {
-            _ if write.at_least.is_some() => refuse_below_use(write, member).and_then(|()| last.write(write, member)),
-            Some((file, value)) => match last.write(write, member) {
-                Err(error) if error.errno() == Some(Errno::NOENT) => files::write(&member.path.join(file), value),
-                result => result,
-            },
-            None => last.write(write, member),
-        };
-        match result {
-            Err(error) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
-            Err(error) => Err(explain(error, write, member)),
-            Ok(()) => Ok(()),
-        }
     }
 
     /// The container's cgroup may hold nobody else (config-linux.md, "Control groups"). The words are runc's.
@@ -156,12 +104,12 @@ struct Creating {
 }
 
 impl Creating {
-    fn add(&mut self, directory: &Directory) -> Result<()> {
+    fn add(&mut self, directory: &Directory, limited: bool) -> Result<()> {
         let presence = match make(&directory.path, &directory.mount_point, &mut self.made) {
             Ok(true) => Presence::New,
             Ok(false) => Presence::Existing,
             Err(error) if files::is_permission(&error) && !directory.required => Presence::Absent,
-            Err(error) => return Err(explain_make(error, directory)),
+            Err(error) => return Err(explain_make(error, directory, limited)),
         };
         self.cgroup.members.push(Member {
             path: directory.path.clone(),
@@ -214,13 +162,16 @@ fn make(path: &Path, mount_point: &Path, made: &mut Vec<PathBuf>) -> Result<bool
     Ok(false)
 }
 
-fn explain_make(error: Error, directory: &Directory) -> Error {
+/// The steps of a missing permission are runc's words, which its users know.
+fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
     let step = match directory.version {
-        // runc's words, which its users know.
-        Version::V1 if files::is_permission(&error) => {
+        Version::V1 if limited && files::is_permission(&error) => {
             format!("cannot set {} limit: container could not join or create cgroup", directory.controllers.join(","))
         }
-        _ => "create the cgroup".to_owned(),
+        Version::V2 if limited && files::is_permission(&error) => {
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups".to_owned()
+        }
+        _ => "unable to apply cgroup configuration".to_owned(),
     };
     let hint = match error.errno() {
         Some(Errno::ROFS) => "the cgroup file system is mounted read-only",
@@ -234,10 +185,19 @@ fn explain_make(error: Error, directory: &Directory) -> Error {
     error.step(step).at("linux.cgroupsPath").hint(hint)
 }
 
-/// A v1 cpuset starts empty and takes nobody: gives it, and parents that are empty too, what their parents have.
-fn inherit_cpuset(path: &Path, mount_point: &Path) -> Result<()> {
+/// A v1 cpuset starts empty and takes nobody: gives it what its parent has, unless the plan gives it something, and
+/// fills parents that are empty too.
+fn inherit_cpuset(directory: &Directory, new: bool, given: impl Fn(&str) -> bool) -> Result<()> {
+    let path = &directory.path;
+    let Some(parent) = path.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        cpuset_or_inherited(path, mount_point, file)?;
+        if !new && !files::read_value(&path.join(file))?.is_empty() {
+            continue;
+        }
+        let inherited = cpuset_or_inherited(parent, &directory.mount_point, file)?;
+        if !given(file) {
+            files::write(&path.join(file), &inherited)?;
+        }
     }
     Ok(())
 }
@@ -280,81 +240,6 @@ fn enable_controllers(directory: &Directory) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The file of the last write, kept open: device rules are many writes into one file.
-#[derive(Default)]
-struct LastFile<'a> {
-    file: Option<(usize, &'a str, OwnedFd)>,
-}
-
-impl<'a> LastFile<'a> {
-    fn write(&mut self, write: &'a FileWrite, member: &Member) -> Result<()> {
-        if let Some((directory, name, file)) = &self.file {
-            if *directory == write.directory && *name == write.file {
-                return files::write_to(file, &write.value);
-            }
-        }
-        let file = files::open_to_write(&member.path.join(&*write.file))?;
-        let result = files::write_to(&file, &write.value);
-        self.file = Some((write.directory, &write.file, file));
-        result
-    }
-}
-
-fn refuse_below_use(write: &FileWrite, member: &Member) -> Result<()> {
-    let Some(file) = write.at_least else { return Ok(()) };
-    let used = files::read_value(&member.path.join(file))?;
-    match (used.parse::<u64>(), write.value.parse::<u64>()) {
-        (Ok(used), Ok(limit)) if used > limit => {
-            Err(Error::new(format!("unable to set memory limit to {limit} (current usage: {used})")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Says which limit failed, and why if that is known.
-fn explain(error: Error, write: &FileWrite, member: &Member) -> Error {
-    let error = error.step(write.step).at(write.at);
-    match hint(error.errno(), write, member) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<String> {
-    let file = &*write.file;
-    let controller = file.split('.').next().unwrap_or_default();
-    let hint = match errno? {
-        Errno::BUSY if file == "memory.limit_in_bytes" => {
-            let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
-            let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
-            return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
-        }
-        Errno::NOENT if controller == "hugetlb" => "no huge pages of this size here; see /sys/kernel/mm/hugepages",
-        Errno::NOENT if file.starts_with("memory.memsw") || file == "memory.swap.max" => {
-            "the kernel does not count swap: it needs CONFIG_SWAP, and swapaccount=1 before Linux 5.8"
-        }
-        Errno::NOENT if file.contains("weight") && matches!(controller, "blkio" | "io") => {
-            "no I/O scheduler with weights is in use; BFQ has them"
-        }
-        Errno::NOENT if member.version == Version::V2 => {
-            return Some(format!(
-                "the controller {controller} is not enabled here: a parent has processes of its own, or it is not delegated"
-            ));
-        }
-        Errno::NOENT => "this kernel does not have the file",
-        Errno::NODEV if matches!(controller, "blkio" | "io") => "no such block device, or it is a partition",
-        Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
-        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
-            "not all of these are online, or the parent cgroup does not have them all"
-        }
-        Errno::PERM if controller == "devices" => "the parent cgroup does not allow these devices",
-        Errno::ROFS => "the cgroup file system is mounted read-only",
-        Errno::ACCESS | Errno::PERM => "the cgroup is not delegated to this user (systemd: Delegate=yes)",
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 /// Removes a directory and those inside, depth first. A process that has just died may still count for a moment.

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! probe.rs      what this machine offers         -> plan::cgroup::CgroupHost
-//! cgroupfs.rs   makes the directories, writes the files of a plan, and removes everything
+//! cgroupfs.rs   makes the directories and removes them
+//! limits.rs     writes the files of a plan
 //! processes.rs  who is inside: list, freeze, kill
 //! ```
 
 mod cgroupfs;
 mod files;
+mod limits;
 mod probe;
 mod processes;
 
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::probe::probe;
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupPlan, Directory, Version};
+use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Version};
 use crate::sys::Fd;
 
 /// The cgroups of one container, one directory in each hierarchy.
@@ -175,6 +177,20 @@ impl Cgroup {
             (false, Some(name)) => Err(Error::new(format!("unknown controller {name}"))),
             _ => Ok(self),
         }
+    }
+
+    /// The same cgroups, but on v2 the one that a process of the container is in. Once the container has enabled
+    /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process.
+    pub fn follow_v2(mut self, pid: Pid, host: &CgroupHost) -> Result<Cgroup> {
+        let text = files::read(Path::new(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())))
+            .step(|| "find the container's cgroup")?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        for member in self.members.iter_mut().filter(|member| member.version == Version::V2) {
+            if let (Some(path), Some(unified)) = (path, &host.v2) {
+                member.path = unified.mount_point.join(path);
+            }
+        }
+        Ok(self)
     }
 
     /// Opens the way in, for the process that will join.

@@ -1,7 +1,6 @@
 //! Who is in a container's cgroups: list them, freeze them, kill them.
 //!
-//! On v1 a process could be in different cgroups of different hierarchies; as in runc, the devices hierarchy decides,
-//! because a container cannot leave that one.
+//! On v1 a process could be in different cgroups of different hierarchies; as in runc, the devices hierarchy decides.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

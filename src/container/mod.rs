@@ -30,6 +30,7 @@ pub const SCHEMA: u32 = 1;
 
 /// What is remembered of a container. The names of runc's `state.json` are kept where the meaning is the same.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// See [`SCHEMA`].
     pub schema: u32,
@@ -77,7 +78,14 @@ pub struct Container {
 
 /// An exclusive lock on a container's directory, released when dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] OwnedFd);
+pub struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    /// A flock(2) belongs to the open file, which init has inherited: closing our descriptor alone would not end it.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Container {
     /// Reads a container's record. Takes no lock: hooks call `state` while create holds it.

@@ -33,8 +33,8 @@ impl Executable {
     }
 }
 
-/// Scheduling, while we still have the rights to it. Resource limits are set by the runtime at the very end: a low
-/// RLIMIT_NOFILE or RLIMIT_AS would hit init itself.
+/// Scheduling, while we still have the rights to it. Resource limits are set by the runtime, which may have rights that
+/// a user namespace has taken from us, and late: a low RLIMIT_NOFILE or RLIMIT_AS would hit init itself.
 pub fn apply_limits(limits: &Limits) -> Result<()> {
     if let Some(attributes) = &limits.scheduler {
         process::set_scheduler(attributes).step(|| "set the scheduler").at(ConfigPath::new("process.scheduler"))?;

@@ -158,6 +158,10 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
     identity::own_stdio(identity);
     let home = identity::find_home(identity);
     let entered = identity::enter_directory(identity)?;
+    if !program.limits.rlimits.is_empty() {
+        channel.send(&Message::NeedLimits)?;
+        let Message::Limited = channel.expect()? else { return Err(out_of_order()) };
+    }
     if let Some(filter) = program.seccomp.as_ref().filter(|filter| !identity.no_new_privileges || filter.notify) {
         let listener = filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
         if let Some(listener) = listener {

@@ -9,7 +9,7 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::ConfigPath;
 use crate::plan::namespaces::{Kind, Namespaces};
-use crate::sys::process;
+use crate::sys::{network, process};
 
 /// Joins and makes what is left, names the host. Returns our own /proc if a later step needs it; it must be opened while
 /// the host's /proc is in view.
@@ -37,6 +37,9 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
         become_root()?;
     }
     name_host(namespaces)?;
+    if namespaces.creates(Kind::Network) {
+        network::bring_up("lo").step(|| "bring the loopback device up")?;
+    }
     let needs_proc = !plan.sysctls.is_empty() || plan.program.identity.label.is_some();
     needs_proc.then(Proc::open).transpose()
 }

@@ -141,11 +141,8 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
                 }
                 mount::detach(".")?;
             }
-            Leave::Move => {
-                mount::move_here_to_root()?;
-                call!("chroot"(".") => rustix::process::chroot("."))?;
-            }
-            Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
+            // Without pivot_root the mount that lies over `/` already is what moving one there would give.
+            Leave::Move | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
         }
         call!("chdir"("/") => rustix::process::chdir("/"))
     };

@@ -3,10 +3,8 @@
 //!
 //! Every hierarchy that exists is joined, limited or not: engines read their statistics from its files.
 //! A limit goes to the hierarchy that has its controller, be that cgroup v1 or v2, so that hybrid hosts need no
-//! case of their own; how its files are called and counted differs, see [`resources_v1`] and [`resources_v2`].
-//!
-//! [`resources_v1`]: super::resources_v1
-//! [`resources_v2`]: super::resources_v2
+//! case of their own; how its files are called and counted differs, see `resources_v1.rs` and
+//! `resources_v2.rs`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 
-use super::{ConfigPath, device_rules, resources_v1, resources_v2};
+use super::resources::{Writes, write_limits};
+use super::{ConfigPath, device_rules, resources_v1};
 use crate::error::Problem;
 
 /// The cgroup hierarchies of this machine, as the calling process sees them.
@@ -129,6 +128,13 @@ pub struct Directory {
     pub required: bool,
 }
 
+impl Directory {
+    /// Whether it has this controller.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
 /// One value to write into one file of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileWrite {
@@ -151,8 +157,19 @@ pub struct FileWrite {
     /// The kernel may refuse it (EINVAL) for as long as a later write is not made, because it checks the two values
     /// against each other; it is tried again after the others.
     pub retried: bool,
-    /// Refuse to write (and fail) while the number in this file of the directory is larger than the value.
-    pub at_least: Option<&'static str>,
+    /// What is read first. A new directory needs no reading: it holds what the kernel starts with.
+    pub before: Before,
+}
+
+/// What is read before a value is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// Nothing is written, and the update fails, unless the number in this file is below all these named limits.
+    UsageBelow(&'static str, Vec<(&'static str, u64)>),
+    /// The first word of the file's present content takes the place of the value's first word.
+    FirstWord,
 }
 
 /// When a write is made.
@@ -175,13 +192,13 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
     if directories.is_empty() && !request.rootless {
         problems.push(Problem::new(CGROUPS_PATH, "no cgroup hierarchy is mounted on this machine"));
     }
-    check_swap(request, problems);
+    check_swap(request, &directories, problems);
     enable_controllers(&mut directories, &writes, host.mode());
     if !request.rootless {
         let rules = request.resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         allow_devices(rules, &directories, host.mode(), &mut writes, problems);
     }
-    require(&mut directories, &writes, request);
+    require(&mut directories, &writes, request, host.mode());
     let optional = directories.iter().all(|directory| !directory.required);
     CgroupPlan { directories, writes, optional, delegate: request.delegate }
 }
@@ -269,133 +286,6 @@ fn resolve(mount_point: &Path, start: &Path, place: &Place) -> PathBuf {
     path
 }
 
-/// Gives each kind of limit to the hierarchy that has its controller.
-fn write_limits(resources: &LinuxResources, directories: &[Directory], problems: &mut Vec<Problem>) -> Vec<FileWrite> {
-    let mut limits = Limits { directories, writes: Vec::new(), problems };
-    if let Some(memory) = resources.memory() {
-        limits.give("memory", "memory", "limit memory", memory, resources_v1::memory, resources_v2::memory);
-    }
-    if let Some(cpu) = resources.cpu() {
-        limits.give("cpu", "cpu", "limit cpu", cpu, resources_v1::cpu, resources_v2::cpu);
-        limits.give("cpuset", "cpuset", "limit cpuset", cpu, resources_v1::cpuset, resources_v2::cpuset);
-    }
-    if let Some(pids) = resources.pids() {
-        limits.give("pids", "pids", "limit pids", pids, resources_v1::pids, resources_v1::pids);
-    }
-    if let Some(block_io) = resources.block_io() {
-        limits.give("blkio", "io", "limit block io", block_io, resources_v1::block_io, resources_v2::block_io);
-    }
-    if let Some(pages) = resources.hugepage_limits() {
-        limits.give("hugetlb", "hugetlb", "limit huge pages", pages, resources_v1::hugetlb, resources_v2::hugetlb);
-    }
-    if let Some(network) = resources.network() {
-        limits.give("net_cls", "net_cls", "tag network packets", network, resources_v1::net_cls, resources_v1::net_cls);
-        limits.give(
-            "net_prio",
-            "net_prio",
-            "set network priorities",
-            network,
-            resources_v1::net_prio,
-            resources_v1::net_prio,
-        );
-    }
-    if let Some(rdma) = resources.rdma() {
-        limits.give("rdma", "rdma", "limit rdma", rdma, resources_v1::rdma, resources_v1::rdma);
-    }
-    if let Some(unified) = resources.unified() {
-        resources_v2::unified(unified, &mut limits);
-    }
-    limits.writes
-}
-
-/// Collects the writes of all controllers.
-pub(super) struct Limits<'a> {
-    pub(super) directories: &'a [Directory],
-    pub(super) writes: Vec<FileWrite>,
-    pub(super) problems: &'a mut Vec<Problem>,
-}
-
-impl Limits<'_> {
-    /// Turns one section of the resources into writes, as v1 or v2, wherever the controller is.
-    /// A section that asks for nothing needs no controller: engines send sections full of zeros.
-    fn give<T>(
-        &mut self,
-        v1: &str,
-        v2: &str,
-        step: &'static str,
-        section: &T,
-        as_v1: fn(&T, &mut Writes<'_>),
-        as_v2: fn(&T, &mut Writes<'_>),
-    ) {
-        let found = self.find(Version::V1, v1).map(|directory| (directory, as_v1));
-        let found = found.or_else(|| self.find(Version::V2, v2).map(|directory| (directory, as_v2)));
-        if let Some((directory, convert)) = found {
-            return convert(section, &mut Writes { directory, step, out: &mut self.writes, problems: self.problems });
-        }
-        let mut wanted = Vec::new();
-        as_v1(section, &mut Writes { directory: 0, step, out: &mut wanted, problems: self.problems });
-        if let Some(write) = wanted.first() {
-            self.problems
-                .push(Problem::new(write.at, format!("needs the cgroup controller {v1}, which is missing here")));
-        }
-    }
-
-    /// The directory that has a controller.
-    pub(super) fn find(&self, version: Version, controller: &str) -> Option<usize> {
-        let has = |directory: &Directory| directory.controllers.iter().any(|name| name == controller);
-        self.directories.iter().position(|directory| directory.version == version && has(directory))
-    }
-}
-
-/// Collects the writes of one controller.
-pub(super) struct Writes<'a> {
-    pub(super) directory: usize,
-    pub(super) step: &'static str,
-    pub(super) out: &'a mut Vec<FileWrite>,
-    pub(super) problems: &'a mut Vec<Problem>,
-}
-
-impl Writes<'_> {
-    /// Adds a write that must succeed; the caller loosens what it returns.
-    pub(super) fn write(
-        &mut self,
-        file: impl Into<Cow<'static, str>>,
-        value: impl fmt::Display,
-        at: ConfigPath,
-    ) -> &mut FileWrite {
-        let write = FileWrite {
-            directory: self.directory,
-            file: file.into(),
-            value: value.to_string(),
-            at,
-            step: self.step,
-            when: When::Always,
-            instead: None,
-            tolerated: &[],
-            retried: false,
-            at_least: None,
-        };
-        let index = self.out.len();
-        self.out.push(write);
-        &mut self.out[index]
-    }
-
-    /// Reports a property that cannot be carried out.
-    pub(super) fn problem(&mut self, at: ConfigPath, message: impl Into<String>) {
-        self.problems.push(Problem::new(at, message));
-    }
-}
-
-impl FileWrite {
-    /// Makes the write only where it changes something: a new directory starts with this value.
-    pub(super) fn unless_new(&mut self, is_default: bool) -> &mut Self {
-        if is_default {
-            self.when = When::Existing;
-        }
-        self
-    }
-}
-
 /// On a hybrid host the v2 tree gets only the controllers that a limit needs, because enabling them there changes
 /// the host's own cgroups; a pure v2 host gets all, as engines expect for their statistics.
 fn enable_controllers(directories: &mut [Directory], writes: &[FileWrite], mode: Mode) {
@@ -410,14 +300,14 @@ fn enable_controllers(directories: &mut [Directory], writes: &[FileWrite], mode:
     }
 }
 
-/// Every cgroup starts with unlimited memory, which no limit of memory and swap together may be below. (`update` may
+/// A v1 cgroup starts with unlimited memory, which no limit of memory and swap together may be below. (`update` may
 /// change it alone, because a limit of memory may be set already.)
-fn check_swap(request: &Request<'_>, problems: &mut Vec<Problem>) {
+fn check_swap(request: &Request<'_>, directories: &[Directory], problems: &mut Vec<Problem>) {
     let Some(memory) = request.resources.and_then(|resources| resources.memory().as_ref()) else { return };
-    let unlimited = memory.limit().unwrap_or_default() <= 0;
-    let at = resources_v1::MEMORY.field("swap");
-    if unlimited && memory.swap().unwrap_or_default() > 0 && !problems.iter().any(|known| known.at == at.to_string()) {
-        problems.push(Problem::new(at, "limits memory and swap together, so it needs memory.limit"));
+    let on_v1 = directories.iter().any(|directory| directory.version == Version::V1 && directory.has("memory"));
+    if on_v1 && memory.limit().unwrap_or_default() <= 0 && memory.swap().unwrap_or_default() > 0 {
+        let message = "is the limit of memory and swap together, so it needs memory.limit";
+        problems.push(Problem::new(resources_v1::MEMORY.field("swap"), message));
     }
 }
 
@@ -429,8 +319,7 @@ fn allow_devices(
     writes: &mut Vec<FileWrite>,
     problems: &mut Vec<Problem>,
 ) {
-    let controllers = |directory: &Directory| directory.controllers.iter().any(|name| name == "devices");
-    let Some(directory) = directories.iter().position(controllers) else {
+    let Some(directory) = directories.iter().position(|directory| directory.has("devices")) else {
         // Without it every container with CAP_MKNOD could write to the host's disks.
         if matches!(mode, Mode::V1 | Mode::Hybrid) {
             let message = "needs the cgroup controller devices, which is missing here";
@@ -444,10 +333,10 @@ fn allow_devices(
 
 /// What carries no limit may fail for want of permission where that is usual: everywhere for a rootless runtime that
 /// was given no path, and in the hierarchies without controllers (name=systemd, v2 on a hybrid host) for everyone.
-fn require(directories: &mut [Directory], writes: &[FileWrite], request: &Request<'_>) {
+fn require(directories: &mut [Directory], writes: &[FileWrite], request: &Request<'_>, mode: Mode) {
     let unasked = request.rootless && request.cgroups_path.is_none_or(|path| path.as_os_str().is_empty());
     for (index, directory) in directories.iter_mut().enumerate() {
-        let bare = directory.controllers.iter().all(|name| name.starts_with("name="));
+        let bare = mode != Mode::V2 && directory.controllers.iter().all(|name| name.starts_with("name="));
         let limited = writes.iter().any(|write| write.directory == index);
         directory.required = limited || !(unasked || bare);
     }
@@ -456,5 +345,141 @@ fn require(directories: &mut [Directory], writes: &[FileWrite], request: &Reques
 impl fmt::Display for FileWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} <- {:?}", self.file, self.value)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The hybrid host of the tests: two v1 controllers mounted together, one place per hierarchy.
+    pub(crate) fn hybrid() -> CgroupHost {
+        let v1 = |name: &str, own: &str| Hierarchy {
+            mount_point: Path::new("/sys/fs/cgroup").join(name.trim_start_matches("name=")),
+            controllers: name.split(',').map(str::to_owned).collect(),
+            own: PathBuf::from(own),
+        };
+        CgroupHost {
+            v1: vec![
+                v1("cpu,cpuacct", "/"),
+                v1("cpuset", "/"),
+                v1("memory", "/box"),
+                v1("pids", "/"),
+                v1("blkio", "/"),
+                v1("devices", "/"),
+                v1("freezer", "/"),
+                v1("name=systemd", "/"),
+            ],
+            v2: Some(Unified {
+                mount_point: "/sys/fs/cgroup/unified".into(),
+                own: "/".into(),
+                controllers: vec!["hugetlb".into(), "misc".into()],
+            }),
+        }
+    }
+
+    /// A host with version 2 alone.
+    pub(crate) fn unified() -> CgroupHost {
+        let controllers = "cpuset cpu io memory hugetlb pids rdma".split(' ').map(str::to_owned).collect();
+        let own = "/user.slice/session.scope".into();
+        CgroupHost { v1: Vec::new(), v2: Some(Unified { mount_point: "/sys/fs/cgroup".into(), own, controllers }) }
+    }
+
+    pub(crate) fn planned(
+        host: &CgroupHost,
+        path: Option<&str>,
+        resources: &str,
+        rootless: bool,
+    ) -> (CgroupPlan, Vec<String>) {
+        let resources: LinuxResources = serde_json::from_str(resources).expect("resources");
+        let cgroups_path = path.map(Path::new);
+        let request = Request { id: "web", cgroups_path, resources: Some(&resources), rootless, delegate: false };
+        let mut problems = Vec::new();
+        let plan = plan(&request, host, &mut problems);
+        (plan, problems.iter().map(|problem| format!("{}: {}", problem.at, problem.message)).collect())
+    }
+
+    fn places(host: &CgroupHost, path: Option<&str>) -> Vec<String> {
+        let (plan, problems) = planned(host, path, "{}", false);
+        assert_eq!(problems, Vec::<String>::new());
+        plan.directories.iter().map(|directory| directory.path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_mode_follows_from_what_is_mounted() {
+        assert_eq!(hybrid().mode(), Mode::Hybrid);
+        assert_eq!(CgroupHost { v2: None, ..hybrid() }.mode(), Mode::V1);
+        assert_eq!(unified().mode(), Mode::V2);
+        assert_eq!(CgroupHost::default().mode(), Mode::None);
+    }
+
+    #[test]
+    fn an_absolute_path_starts_at_the_mount_points_and_a_relative_one_at_our_own_cgroups() {
+        let absolute = places(&hybrid(), Some("/pod//./web/"));
+        assert_eq!(absolute[0], "/sys/fs/cgroup/cpu,cpuacct/pod/web");
+        assert_eq!(absolute[2], "/sys/fs/cgroup/memory/pod/web");
+        assert_eq!(absolute[7..], ["/sys/fs/cgroup/systemd/pod/web", "/sys/fs/cgroup/unified/pod/web"]);
+        let relative = places(&hybrid(), Some("pod/web"));
+        assert_eq!(relative[2..4], ["/sys/fs/cgroup/memory/box/pod/web", "/sys/fs/cgroup/pids/pod/web"]);
+        for none in [None, Some("")] {
+            assert_eq!(places(&hybrid(), none)[2], "/sys/fs/cgroup/memory/box/web");
+        }
+    }
+
+    #[test]
+    fn on_v2_alone_a_relative_path_starts_beside_our_own_cgroup() {
+        assert_eq!(places(&unified(), None), ["/sys/fs/cgroup/user.slice/web"]);
+        assert_eq!(places(&unified(), Some("/web")), ["/sys/fs/cgroup/web"]);
+    }
+
+    #[test]
+    fn a_path_cannot_lead_out() {
+        for path in ["../x", "/a/../../x", "a/..", "/", ".", "a\nb"] {
+            let (plan, problems) = planned(&hybrid(), Some(path), "{}", false);
+            assert_eq!((plan.directories.len(), problems.len()), (0, 1), "{path:?}");
+            assert!(problems[0].starts_with("linux.cgroupsPath: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn v2_controllers_are_enabled_where_the_host_is_not_touched_without_need() {
+        let controllers = |host: &CgroupHost, resources| {
+            let (plan, _) = planned(host, None, resources, false);
+            plan.directories.last().map(|directory| directory.controllers.join(" ")).unwrap_or_default()
+        };
+        let huge = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}"#;
+        assert_eq!(controllers(&hybrid(), "{}"), "");
+        assert_eq!(controllers(&hybrid(), huge), "hugetlb");
+        assert_eq!(controllers(&unified(), "{}"), "cpuset cpu io memory hugetlb pids rdma");
+    }
+
+    #[test]
+    fn a_rootless_container_may_do_without_what_it_did_not_ask_for() {
+        let devices = r#"{"devices": [{"allow": false, "access": "rwm"}]}"#;
+        for host in [hybrid(), unified(), CgroupHost::default()] {
+            let (plan, problems) = planned(&host, None, devices, true);
+            assert_eq!((plan.optional, plan.writes.len(), problems.len()), (true, 0, 0));
+        }
+        let required = |path, resources, rootless| {
+            let (plan, _) = planned(&hybrid(), path, resources, rootless);
+            let required = plan.directories.iter().filter(|directory| directory.required);
+            required.map(|directory| directory.controllers.join(",")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(required(None, r#"{"pids": {"limit": 9}}"#, true), "pids");
+        assert_eq!(required(Some("/x"), "{}", true), "cpu,cpuacct cpuset memory pids blkio devices freezer");
+        assert_eq!(required(None, "{}", false), "cpu,cpuacct cpuset memory pids blkio devices freezer");
+    }
+
+    #[test]
+    fn a_machine_without_the_needed_controllers_is_refused() {
+        let (_, problems) = planned(&CgroupHost::default(), None, "{}", false);
+        assert_eq!(problems, ["linux.cgroupsPath: no cgroup hierarchy is mounted on this machine"]);
+        let mut host = hybrid();
+        host.v1.retain(|hierarchy| hierarchy.controllers != ["devices"]);
+        let (_, problems) = planned(&host, None, "{}", false);
+        assert_eq!(problems, ["linux.resources.devices: needs the cgroup controller devices, which is missing here"]);
+        // On v2 device rules are not files.
+        let (plan, problems) = planned(&unified(), None, r#"{"devices": [{"allow": false, "access": "rwm"}]}"#, false);
+        assert_eq!((plan.writes.len(), problems.len()), (0, 0));
     }
 }

@@ -175,6 +175,8 @@ impl Access {
                 'r' => access.read = true,
                 'w' => access.write = true,
                 'm' => access.mknod = true,
+                // Some configurations have it, meaning nothing; runc ignores it.
+                'a' => {}
                 _ => return Err(Problem::new(at, format!("{letter:?} is none of r (read), w (write), m (mknod)"))),
             }
         }

@@ -9,11 +9,13 @@ pub mod limits;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
-pub mod resources_v1;
-pub mod resources_v2;
+mod resources;
+mod resources_v1;
+mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+mod text;
 
 use std::fmt;
 use std::path::Path;

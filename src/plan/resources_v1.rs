@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 
 use super::ConfigPath;
-use super::cgroup::{When, Writes};
+use super::cgroup::When;
 use super::device_rules::{DEVICES, DevicePolicy};
+use super::resources::Writes;
 
 pub(super) const MEMORY: ConfigPath = ConfigPath::new("linux.resources.memory");
 pub(super) const CPU: ConfigPath = ConfigPath::new("linux.resources.cpu");
@@ -228,7 +229,7 @@ pub(super) fn throttles(block_io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
 }
 
 /// `hugetlb.<size>.limit_in_bytes`, and the limit of reservations where the kernel has it (Linux 5.7).
-pub(super) fn hugetlb(limits: &Vec<LinuxHugepageLimit>, to: &mut Writes<'_>) {
+pub(super) fn hugetlb(limits: &[LinuxHugepageLimit], to: &mut Writes<'_>) {
     for (index, limit) in limits.iter().enumerate() {
         let at = HUGEPAGE_LIMITS.index(index);
         if let Some((size, bytes)) = huge_page_limit(limit, index, to) {

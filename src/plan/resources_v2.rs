@@ -11,13 +11,15 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory}
 use rustix::io::Errno;
 
 use super::ConfigPath;
-use super::cgroup::{Limits, Version, When, Writes};
+use super::cgroup::{Before, Version, When};
+use super::resources::{Limits, Writes};
 use super::resources_v1::{BLOCK_IO, CPU, HUGEPAGE_LIMITS, MEMORY, checked_burst, huge_page_limit, throttles};
 use crate::error::Problem;
 
 /// `memory.max`, `memory.swap.max` and `memory.low`.
 pub(super) fn memory(memory: &LinuxMemory, to: &mut Writes<'_>) {
     let limit = memory.limit().filter(|limit| *limit != 0);
+    let first = to.out.len();
     // Swap first: a lower memory limit pushes pages out, and they should find the new limit there.
     if let Some(swap) = swap_alone(memory, limit, to) {
         let at = MEMORY.field(if memory.swap().is_some_and(|swap| swap != 0) { "swap" } else { "limit" });
@@ -26,9 +28,13 @@ pub(super) fn memory(memory: &LinuxMemory, to: &mut Writes<'_>) {
         write.tolerated = if swap <= 0 { &[Errno::NOENT] } else { &[] };
     }
     if let Some(limit) = limit {
-        let write = to.write("memory.max", Bytes(limit), MEMORY.field("limit")).unless_new(limit == -1);
-        // v1 refuses a limit below the use; v2 kills for it (config-linux.md, "checkBeforeUpdate").
-        write.at_least = memory.check_before_update().filter(|check| *check && limit > 0).map(|_| "memory.current");
+        to.write("memory.max", Bytes(limit), MEMORY.field("limit")).unless_new(limit == -1);
+    }
+    // v1 refuses a limit below the use; v2 kills for it (config-linux.md, "checkBeforeUpdate").
+    if let (Some(true), Some(write)) = (memory.check_before_update(), to.out.get_mut(first)) {
+        let limits = [("memory+swap", memory.swap()), ("memory", limit)];
+        let limits = limits.into_iter().filter_map(|(name, limit)| Some((name, u64::try_from(limit?).ok()?)));
+        write.before = Before::UsageBelow("memory.current", limits.filter(|(_, limit)| *limit > 0).collect());
     }
     if let Some(reservation) = memory.reservation().filter(|reservation| *reservation != 0) {
         to.write("memory.low", Bytes(reservation), MEMORY.field("reservation"));
@@ -98,7 +104,9 @@ pub(super) fn cpu(cpu: &LinuxCpu, to: &mut Writes<'_>) {
         (None, None) => {}
         // The file takes the quota alone, and keeps the period.
         (Some(quota), None) => to.write("cpu.max", quota_text, at).unless_new(quota < 0).retried = true,
-        (_, Some(period)) => to.write("cpu.max", format!("{quota_text} {period}"), at).retried = true,
+        (Some(_), Some(period)) => to.write("cpu.max", format!("{quota_text} {period}"), at).retried = true,
+        // The file cannot take the period alone; the quota stays what it is.
+        (None, Some(period)) => to.write("cpu.max", format!("max {period}"), at).before = Before::FirstWord,
     }
     if let Some(burst) = checked_burst(cpu, to) {
         to.write("cpu.max.burst", burst, CPU.field("burst")).unless_new(burst == 0).retried = true;
@@ -166,7 +174,7 @@ pub(super) fn block_io(block_io: &LinuxBlockIo, to: &mut Writes<'_>) {
 }
 
 /// `hugetlb.<size>.max`, and the limit of reservations where the kernel has it (Linux 5.7).
-pub(super) fn hugetlb(limits: &Vec<LinuxHugepageLimit>, to: &mut Writes<'_>) {
+pub(super) fn hugetlb(limits: &[LinuxHugepageLimit], to: &mut Writes<'_>) {
     for (index, limit) in limits.iter().enumerate() {
         let at = HUGEPAGE_LIMITS.index(index);
         if let Some((size, bytes)) = huge_page_limit(limit, index, to) {
@@ -191,7 +199,9 @@ pub(super) fn unified(files: &HashMap<String, String>, to: &mut Limits<'_>) {
             _ => to.find(Version::V2, controller),
         };
         let Some(directory) = found else {
-            let message = format!("{file}: needs the cgroup v2 controller {controller}, which is missing here");
+            let message = format!(
+                "invalid configuration: {file} needs the cgroup v2 controller {controller}, which is missing here"
+            );
             to.problems.push(Problem::new(UNIFIED, message));
             continue;
         };

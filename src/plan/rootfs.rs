@@ -388,22 +388,28 @@ fn push_finish(spec: &Spec, late: Vec<Step<What>>, rootfs: &mut Rootfs, problems
         finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
     }
     finish.extend(late);
-    type Make = fn(PathBuf) -> What;
-    let lists: [(&'static str, Option<&Option<Vec<String>>>, Make); 2] = [
-        ("linux.readonlyPaths", linux.map(|linux| linux.readonly_paths()), What::ReadOnlyPath),
-        ("linux.maskedPaths", linux.map(|linux| linux.masked_paths()), What::Mask),
-    ];
-    for (name, paths, make) in lists {
-        for (index, path) in paths.into_iter().flatten().flatten().enumerate() {
-            let at = ConfigPath::new(name).index(index);
-            match absolute(Path::new(path)).filter(|_| path.starts_with('/')) {
-                Some(path) => finish.push(Step { what: make(path), when: Condition::TargetExists, at }),
-                None => problems.push(Problem::new(at, format!("must be an absolute path, not {path:?}"))),
-            }
-        }
-    }
+    let read_only = linux.and_then(|linux| linux.readonly_paths().as_deref()).unwrap_or_default();
+    let masked = linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default();
+    push_paths(read_only, ConfigPath::new("linux.readonlyPaths"), What::ReadOnlyPath, finish, problems);
+    push_paths(masked, ConfigPath::new("linux.maskedPaths"), What::Mask, finish, problems);
     if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
         finish.push(Step::new(What::ReadOnlyRoot, ConfigPath::new("root.readonly")));
+    }
+}
+
+fn push_paths(
+    paths: &[String],
+    at: ConfigPath,
+    make: fn(PathBuf) -> What,
+    finish: &mut Vec<Step<What>>,
+    problems: &mut Vec<Problem>,
+) {
+    for (index, path) in paths.iter().enumerate() {
+        let at = at.index(index);
+        match absolute(Path::new(path)).filter(|_| path.starts_with('/')) {
+            Some(path) => finish.push(Step { what: make(path), when: Condition::TargetExists, at }),
+            None => problems.push(Problem::new(at, format!("must be an absolute path, not {path:?}"))),
+        }
     }
 }
 

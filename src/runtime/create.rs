@@ -99,7 +99,6 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
     }
-    set_rlimits(&plan.program.limits.rlimits, pid)?;
     if let (Some(socket), Some(init)) = (&options.pidfd_socket, &new.init) {
         listener::send_pidfd(socket, &init.pidfd)?;
     }
@@ -214,8 +213,8 @@ pub fn set_oom_score_of(pid: i32, value: i32) -> Result<()> {
         .hint("a value below the caller's needs CAP_SYS_RESOURCE")
 }
 
-/// The limits of a process that is about to become the program: set by us, as init may lack the rights, and last, as init
-/// itself could not live with some.
+/// The limits of a process that is about to become the program: set by us, as it may lack the rights (its user namespace
+/// has none over limits), and while its user is still ours: another's limits need CAP_SYS_RESOURCE, see prlimit(2).
 pub fn set_rlimits(rlimits: &[Rlimit], pid: i32) -> Result<()> {
     rlimits.iter().try_for_each(|limit| {
         let set = process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
@@ -307,6 +306,10 @@ impl Creating {
                 Some(Message::NeedMount(step)) => {
                     let tree = mounts::make(plan, step, pid, host)?;
                     channel.send(&Message::Mount(tree))?;
+                }
+                Some(Message::NeedLimits) => {
+                    set_rlimits(&plan.program.limits.rlimits, pid)?;
+                    channel.send(&Message::Limited)?;
                 }
                 Some(Message::Console(master)) => self.console = Some(master),
                 Some(Message::SeccompListener(notifier)) => {

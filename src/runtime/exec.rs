@@ -45,7 +45,6 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
         (Some(socket), Some(console)) => socket.hand_over(&console).map(|()| None)?,
         (_, console) => console,
     };
-    set_rlimits(&program.limits.rlimits, pid)?;
     if let Some(socket) = &options.pidfd_socket {
         listener::send_pidfd(socket, &joining.child.pidfd)?;
     }
@@ -98,9 +97,7 @@ fn with_flags(
         if process.capabilities().is_none() {
             process.set_capabilities(own.capabilities().clone());
         }
-        for (given, container) in [(process.oom_score_adj(), own.oom_score_adj())] {
-            process.set_oom_score_adj(given.or(container));
-        }
+        process.set_oom_score_adj(process.oom_score_adj().or(own.oom_score_adj()));
         return Ok(process);
     }
     if options.command.is_empty() {
@@ -245,6 +242,10 @@ impl Joining {
         let mut console = None;
         loop {
             match self.channel.expect().step(|| "wait for the process")? {
+                Message::NeedLimits => {
+                    set_rlimits(&program.limits.rlimits, self.child.pid)?;
+                    self.channel.send(&Message::Limited)?;
+                }
                 Message::Console(master) => console = Some(master),
                 Message::SeccompListener(notifier) => {
                     if let Some(filter) = &program.seccomp {

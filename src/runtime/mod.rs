@@ -42,10 +42,7 @@ pub struct Environment {
 
 /// Performs one command; the exit status of a success is the container's where it ran in the foreground.
 pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log, Error)> {
-    let environment = match environment(globals, log) {
-        Ok(environment) => environment,
-        Err(failed) => return Err(failed),
-    };
+    let environment = environment(globals, log)?;
     dispatch(action, globals, &environment).map_err(|error| (environment.log, error))
 }
 

@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod filter;
 pub mod mount;
+pub mod network;
 pub mod path;
 pub mod process;
 

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
-use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
@@ -158,12 +157,6 @@ pub fn detach(path: &str) -> Result<()> {
 /// detaches it. No directory for the old root is needed, see the last example of the manual page.
 pub fn pivot_root_here() -> Result<()> {
     call!("pivot_root"(".", ".") => rustix::process::pivot_root(".", "."))
-}
-
-/// Moves the mount at the working directory onto `/`: what stands in for pivot_root(2) on an initramfs.
-pub fn move_here_to_root() -> Result<()> {
-    let flags = MoveMountFlags::empty();
-    call!("move_mount"(".", "/") => rustix::mount::move_mount(CWD, ".", CWD, "/", flags))
 }
 
 /// Whether the kernel lacks this call, or a filter (an outer container's) refuses it.

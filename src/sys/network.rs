@@ -1,0 +1,31 @@
+//! Network devices, see netdevice(7).
+
+use std::os::fd::AsRawFd;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::outcome;
+use crate::call;
+use crate::error::{Error, Result};
+
+/// Brings a device of our network namespace up: `SIOCSIFFLAGS` with `IFF_UP`. The kernel gives `lo` its addresses then.
+pub fn bring_up(name: &str) -> Result<()> {
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket = call!("socket"("AF_INET", "SOCK_DGRAM") => socket)?;
+    // SAFETY: a structure of integers and bytes, for which all zeros is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(Error::new(format!("{name:?} is too long for a network device")));
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    // SAFETY: the request is a valid ifreq whose name ends with a zero byte; the kernel fills in the flags.
+    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) };
+    call!("ioctl"("SIOCGIFFLAGS", name) => outcome(asked.into()))?;
+    // SAFETY: the call before has filled in the flags, which both sides of the union of this request are about.
+    unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+    // SAFETY: as above; the kernel only reads.
+    let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    call!("ioctl"("SIOCSIFFLAGS", name, "IFF_UP") => outcome(set.into())).map(drop)
+}

@@ -81,8 +81,8 @@ fn a_hook_with_a_relative_path_names_its_place() {
 #[test]
 fn every_wrong_value_is_told_at_once() {
     let Some(t) = Test::of_minicon("runc tells the first") else { return };
-    let b = t.bundle(&["true"]).set("/process/cwd", "relative").set("/process/rlimits/0/type", "RLIMIT_PATIENCE");
-    b.create().fails("process.cwd").says("process.rlimits[0]");
+    let b = t.bundle(&["true"]).set("/process/cwd", "relative").set("/linux/namespaces/1/path", "also/relative");
+    b.create().fails("process.cwd").says("linux.namespaces[1].path");
 }
 
 #[test]

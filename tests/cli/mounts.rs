@@ -131,13 +131,6 @@ fn the_cgroups_are_mounted_read_only() {
 }
 
 #[test]
-fn an_unknown_filesystem_type_is_an_error() {
-    let t = Test::new();
-    let b = t.bundle(&["true"]).own_rootfs().mount("nosuchfs", "x", "/mnt", &[]);
-    b.run().fails("no such device");
-}
-
-#[test]
 fn the_root_is_read_only_if_asked_for() {
     let t = Test::new();
     t.sh("touch /x 2>&1 || true").run().ok().shows("Read-only file system");

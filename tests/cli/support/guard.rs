@@ -21,6 +21,9 @@ use super::command::reap;
 /// time. A container of this test below them still counts.
 const FOREIGN_CGROUPS: &[&str] = &[".slice", ".scope", "process_api", "libpod_parent", "docker", "buildah", "kubepods"];
 
+/// Where runtimes keep their state if nobody says otherwise.
+const DEFAULT_ROOTS: &[&str] = &["/run/minicon", "/run/runc"];
+
 /// How long a difference may last: what others do passes, a leak stays.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -78,7 +81,7 @@ pub fn compare(before: &Snapshot, root: &Path, tag: &str) {
     }
 }
 
-/// Ends everything below the test process and removes the cgroups whose name holds the tag.
+/// Ends everything below the test process and removes the cgroups and the states whose name holds the tag.
 pub fn clean_up(tag: &str) {
     for process in descendants() {
         let _ = kill(Pid::from_raw(process.pid()), Signal::SIGKILL);
@@ -88,6 +91,11 @@ pub fn clean_up(tag: &str) {
     // Deepest first.
     for path in cgroups().into_iter().rev().filter(|path| path.to_string_lossy().contains(tag)) {
         let _ = fs::remove_dir(path);
+    }
+    for root in DEFAULT_ROOTS {
+        for name in names(Path::new(root)).into_iter().filter(|name| name.contains(tag)) {
+            let _ = fs::remove_dir_all(Path::new(root).join(name));
+        }
     }
 }
 
@@ -145,8 +153,8 @@ fn is_ours(path: &str, tag: &str) -> bool {
 }
 
 fn state_directories(root: &Path) -> BTreeSet<String> {
-    let roots = [Path::new("/run/minicon"), Path::new("/run/runc"), root];
-    roots.iter().flat_map(|root| names(root).into_iter().map(|name| format!("{}/{name}", root.display()))).collect()
+    let roots = DEFAULT_ROOTS.iter().map(Path::new).chain([root]);
+    roots.flat_map(|root| names(root).into_iter().map(|name| format!("{}/{name}", root.display()))).collect()
 }
 
 fn open_files() -> BTreeSet<String> {

@@ -76,7 +76,7 @@ impl FdSocket {
     #[track_caller]
     pub fn receive(&self) -> (String, Vec<OwnedFd>) {
         assert!(readable(&self.listener, LIMIT), "nobody connects to {}", self.path.display());
-        let (mut stream, _) = self.listener.accept().expect("accept");
+        let (stream, _) = self.listener.accept().expect("accept");
         assert!(readable(&stream, LIMIT), "nothing is sent to {}", self.path.display());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -89,8 +89,6 @@ impl FdSocket {
                 descriptors.extend(sent);
             }
         }
-        stream.set_read_timeout(Some(LIMIT)).expect("a time limit");
-        stream.read_to_end(&mut bytes).expect("the rest of the message");
         (String::from_utf8_lossy(&bytes).into_owned(), descriptors)
     }
 }

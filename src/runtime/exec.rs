@@ -11,7 +11,7 @@ use super::{Environment, foreground, listener, open_init};
 use crate::cgroup::Cgroup;
 use crate::cli;
 use crate::config::{self, Config};
-use crate::console::ConsoleSocket;
+use crate::console::{self, ConsoleSocket};
 use crate::container::Container;
 use crate::container::status::{self, Status, Verb};
 use crate::error::{Context, Error, Problem, Result};
@@ -50,6 +50,9 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     }
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
+    }
+    if let Some(master) = &console {
+        console::copy_size(master); // before the program can ask
     }
     joining.execute()?;
     match signals {

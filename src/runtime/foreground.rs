@@ -13,10 +13,7 @@ use crate::sys::process::{self, Child};
 
 /// Waits for a child of ours and returns its exit status, 128 and the signal's number if one ended it.
 pub fn wait(child: &Child, terminal: Option<OwnedFd>, signals: &OwnedFd) -> Result<i32> {
-    let raw = terminal.as_ref().and_then(|master| {
-        console::copy_size(master);
-        RawMode::enter()
-    });
+    let raw = terminal.as_ref().and_then(|_| RawMode::enter());
     let status = relay(child, terminal.as_ref(), signals);
     drop(raw);
     status

@@ -44,7 +44,7 @@ fn an_interactive_shell_works() {
 #[test]
 fn control_c_interrupts_the_program() {
     let t = Test::new();
-    let b = t.sh("trap 'echo interrupted; exit 9' INT; echo ready; sleep 1000").set("/process/terminal", true);
+    let b = t.sh("trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 0.1; done").set("/process/terminal", true);
     let (mut terminal, slave) = Terminal::open(24, 80);
     let running = b.on_bundle("run", &[]).terminal(slave);
     terminal.sees("ready");

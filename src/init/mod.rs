@@ -115,7 +115,7 @@ fn prepare(start: &Start<'_>) -> Result<Executable> {
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
     run_hooks(plan, start.record, HookKind::CreateContainer, "creating")?;
     rootfs::leave(&plan.rootfs, &root)?;
-    rootfs::finish(plan, &root, channel)?;
+    rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
     identity::apply_limits(&plan.program.limits)?;
     let program = assume(&plan.program, proc.as_ref(), channel)?;

@@ -132,13 +132,16 @@ fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()
 /// LEAVE: from here on `/` is the container's root and the host's tree is out of reach.
 pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
     let left = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let old = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
         call!("fchdir"(sys::Fd(root.fd())) => rustix::process::fchdir(root.fd()))?;
         match plan.leave {
             Leave::Pivot => {
                 mount::pivot_root_here()?;
                 if plan.propagation & ms::SHARED != 0 {
-                    // The old root is on top of "." now; its going must not reach the host.
-                    classic::set_propagation_here(ms::SLAVE | ms::REC)?;
+                    // The going of the old root, which is on top of "." now, must not reach the host.
+                    let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
+                    classic::set_attributes(&old, &slave, true)?;
                 }
                 mount::detach(".")?;
             }
@@ -150,11 +153,12 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
     left().step(|| "leave the host's tree")
 }
 
-/// The steps that need the container's root to be `/`.
-pub fn finish(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
+/// The steps that need the container's root to be `/`. The root's descriptor ends here: no working directory can be
+/// reached through it.
+pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
     let mut masks = Masks::default();
     for step in &plan.rootfs.finish {
-        finish_one(plan, root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
+        finish_one(plan, &root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(())
 }

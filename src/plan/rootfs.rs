@@ -377,21 +377,22 @@ fn plan_node(device: &LinuxDevice, bind: bool, at: ConfigPath, problems: &mut Ve
     }
 }
 
-/// The steps after the host's tree is gone, in runc's order.
+/// The steps after the host's tree is gone.
 fn push_finish(spec: &Spec, late: Vec<Step<What>>, rootfs: &mut Rootfs, problems: &mut Vec<Problem>) {
     let linux = spec.linux().as_ref();
     let finish = &mut rootfs.finish;
     if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
         finish.push(Step::new(What::Console, ConfigPath::new("process.terminal")));
     }
-    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
-        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
-    }
     finish.extend(late);
     let read_only = linux.and_then(|linux| linux.readonly_paths().as_deref()).unwrap_or_default();
     let masked = linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default();
     push_paths(read_only, ConfigPath::new("linux.readonlyPaths"), What::ReadOnlyPath, finish, problems);
     push_paths(masked, ConfigPath::new("linux.maskedPaths"), What::Mask, finish, problems);
+    // Nothing below an unbindable mount could be bound any more.
+    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
+        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
+    }
     if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
         finish.push(Step::new(What::ReadOnlyRoot, ConfigPath::new("root.readonly")));
     }

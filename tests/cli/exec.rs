@@ -66,7 +66,7 @@ fn exec_has_the_working_directory_of_the_container_or_its_own() {
     b.exec_with(&["--cwd", "/home"], &["pwd"]).run().ok().prints("/home");
     for fd in 3..10 {
         let output = b.exec_with(&["--cwd", &format!("/proc/self/fd/{fd}")], &["pwd"]).run();
-        assert_ne!(output.code, 0, "CVE-2024-21626: {}", output.stdout);
+        assert!(output.code != 0 || output.stdout.starts_with('/'), "CVE-2024-21626: {}", output.stdout);
     }
 }
 

@@ -47,10 +47,12 @@ fn the_working_directory_is_set() {
 
 /// CVE-2024-21626: a working directory below `/proc/self/fd` may be on the host.
 #[test]
-fn the_working_directory_cannot_be_an_open_file_of_the_runtime() {
+fn the_working_directory_cannot_be_on_the_host() {
     let t = Test::new();
     for fd in 0..12 {
-        t.bundle(&["pwd"]).set("/process/cwd", format!("/proc/self/fd/{fd}")).run().exits(1);
+        // Of a directory outside the root, getcwd(2) says that it is unreachable.
+        let output = t.bundle(&["pwd"]).set("/process/cwd", format!("/proc/self/fd/{fd}")).run();
+        assert!(output.code == 1 || output.stdout.starts_with('/'), "{fd}: {}", output.stdout);
     }
 }
 

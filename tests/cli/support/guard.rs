@@ -48,7 +48,8 @@ impl Snapshot {
         let mut differences = BTreeSet::new();
         for (kind, before) in &self.0 {
             let after = &after.0[kind];
-            differences.extend(after.difference(before).map(|line| format!("left behind, {kind}: {line}")));
+            let left = after.difference(before).filter(|line| *kind != "cgroup" || !holds_processes(line));
+            differences.extend(left.map(|line| format!("left behind, {kind}: {line}")));
             // Cgroups that go are not this test's: it began with none.
             let lost = before.difference(after).filter(|_| *kind != "cgroup");
             differences.extend(lost.map(|line| format!("lost, {kind}: {line}")));
@@ -150,6 +151,11 @@ pub fn cgroups() -> Vec<PathBuf> {
 /// Whether a cgroup, if it comes or goes, is of interest.
 fn is_ours(path: &str, tag: &str) -> bool {
     path.contains(tag) || !path.split('/').any(|name| FOREIGN_CGROUPS.iter().any(|known| name.contains(known)))
+}
+
+/// Whether a cgroup is in use. If so by a process of ours, that one is told; else it is of somebody else.
+fn holds_processes(cgroup: &str) -> bool {
+    fs::read_to_string(Path::new(cgroup).join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty())
 }
 
 fn state_directories(root: &Path) -> BTreeSet<String> {

@@ -8,6 +8,7 @@ mod commands;
 mod descriptors;
 mod errors;
 mod exec;
+mod fixtures;
 mod hooks;
 mod lifecycle;
 mod load;

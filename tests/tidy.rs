@@ -37,6 +37,9 @@ impl Source {
     }
 }
 
+/// Where the host side becomes the container side.
+const DOORS: &[&str] = &["src/runtime/spawn.rs", "src/runtime/exec.rs"];
+
 /// Every rule: what it forbids, and where a source breaks it.
 type Rule = (&'static str, fn(&Source) -> bool);
 
@@ -58,9 +61,9 @@ const RULES: &[Rule] = &[
     ("the container side does not use the host side", |source| {
         source.is_under("src/init/") && source.names("crate::runtime")
     }),
-    // spawn.rs holds the one door: in the child of the clone it calls init and never comes back.
+    // spawn.rs and exec.rs hold the doors: in the child of the clone they call init and never come back.
     ("the host side does not use the container side", |source| {
-        source.is_under("src/runtime/") && source.path != "src/runtime/spawn.rs" && source.names("crate::init")
+        source.is_under("src/runtime/") && !DOORS.contains(&source.path.as_str()) && source.names("crate::init")
     }),
     ("no unwrap outside tests: say in an expect why it holds", |source| source.code.contains(".unwrap()")),
     ("no imports of everything: say what is used", |source| source.code.contains("::*")),
@@ -86,7 +89,6 @@ fn every_file_is_declared_by_a_module() {
     for top in ["src", "tests"] {
         let sources = sources(top);
         let declared = |path: &str| sources.iter().any(|source| declares(source, path));
-        let is_root = |path: &str| ROOTS.contains(&path) || (top == "tests" && path.matches('/').count() == 1);
         orphans.extend(
             sources
                 .iter()
@@ -98,8 +100,11 @@ fn every_file_is_declared_by_a_module() {
     assert!(orphans.is_empty(), "no module declares {orphans:?}");
 }
 
-/// The files that cargo finds by itself, beside those directly in `tests`.
-const ROOTS: &[&str] = &["src/lib.rs", "src/main.rs", "tests/cli/main.rs"];
+/// Whether cargo finds a file by itself: a test is a file in `tests`, or a directory there with a `main.rs`.
+fn is_root(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').collect();
+    matches!(parts[..], ["src", "lib.rs" | "main.rs"] | ["tests", _] | ["tests", _, "main.rs"])
+}
 
 /// Whether a file declares another as its module, by the rules of the language or by `#[path]`.
 fn declares(source: &Source, path: &str) -> bool {
@@ -121,11 +126,7 @@ fn declares(source: &Source, path: &str) -> bool {
     let (name, home) = (name.expect("a name").to_string_lossy(), home.expect("a directory"));
     let own = Path::new(&source.path);
     let children =
-        if ROOTS.contains(&source.path.as_str()) || own.ends_with("mod.rs") || directory == Path::new("tests") {
-            directory.to_owned()
-        } else {
-            own.with_extension("")
-        };
+        if is_root(&source.path) || own.ends_with("mod.rs") { directory.to_owned() } else { own.with_extension("") };
     children == home
         && code(&source.text).split([';', '}']).any(|item| item.trim_end().ends_with(&format!("mod {name}")))
 }
@@ -193,7 +194,10 @@ fn heads(rest: &str) -> Vec<String> {
 
 /// The code before the unit tests, which are the last thing in a file.
 fn without_unit_tests(code: &str) -> &str {
-    code.split_once("#[cfg(test)]\nmod tests {").map_or(code, |(before, _)| before)
+    let marks = code.match_indices("#[cfg(test)]\nmod ");
+    let mut modules =
+        marks.filter(|(at, mark)| code[at + mark.len()..].lines().next().is_some_and(|line| line.ends_with('{')));
+    modules.next().map_or(code, |(at, _)| &code[..at])
 }
 
 /// The text without comments and without what is between quotes.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -97,6 +97,15 @@ pub fn clean_up(tag: &str) {
         for name in names(Path::new(root)).into_iter().filter(|name| name.contains(tag)) {
             let _ = fs::remove_dir_all(Path::new(root).join(name));
         }
+    }
+}
+
+/// Takes away the mounts that a failed test has left in its directory, which could not be removed otherwise.
+pub fn unmount_below(directory: &Path) {
+    let mountinfo = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let points = mountinfo.lines().rev().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    for point in points.filter(|point| point.starts_with(directory)) {
+        let _ = umount2(point, MntFlags::MNT_DETACH);
     }
 }
 

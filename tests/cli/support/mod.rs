@@ -139,6 +139,7 @@ impl Drop for Test {
     fn drop(&mut self) {
         if std::thread::panicking() {
             guard::clean_up(&self.tag());
+            guard::unmount_below(self.dir.path());
             ACTIVE.fetch_sub(1, SeqCst);
             return;
         }

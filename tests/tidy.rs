@@ -194,9 +194,11 @@ fn heads(rest: &str) -> Vec<String> {
 
 /// The code before the unit tests, which are the last thing in a file.
 fn without_unit_tests(code: &str) -> &str {
-    let marks = code.match_indices("#[cfg(test)]\nmod ");
-    let mut modules =
-        marks.filter(|(at, mark)| code[at + mark.len()..].lines().next().is_some_and(|line| line.ends_with('{')));
+    let marks = code.match_indices("#[cfg(test)]\n");
+    let mut modules = marks.filter(|(at, mark)| {
+        let line = code[at + mark.len()..].lines().next().unwrap_or_default();
+        line.ends_with('{') && (line.starts_with("mod ") || line.contains(" mod "))
+    });
     modules.next().map_or(code, |(at, _)| &code[..at])
 }
 

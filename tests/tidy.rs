@@ -194,9 +194,9 @@ fn heads(rest: &str) -> Vec<String> {
 
 /// The code before the unit tests, which are the last thing in a file.
 fn without_unit_tests(code: &str) -> &str {
-    let marks = code.match_indices("#[cfg(test)]\nmod ");
-    let mut modules =
-        marks.filter(|(at, mark)| code[at + mark.len()..].lines().next().is_some_and(|line| line.ends_with('{')));
+    let is_module = |line: &str| line.ends_with('{') && line.split(' ').any(|word| word == "mod");
+    let marks = code.match_indices("#[cfg(test)]\n").map(|(at, mark)| (at, code[at + mark.len()..].lines().next()));
+    let mut modules = marks.filter(|(_, line)| line.is_some_and(is_module));
     modules.next().map_or(code, |(at, _)| &code[..at])
 }
 

@@ -194,11 +194,9 @@ fn heads(rest: &str) -> Vec<String> {
 
 /// The code before the unit tests, which are the last thing in a file.
 fn without_unit_tests(code: &str) -> &str {
-    let marks = code.match_indices("#[cfg(test)]\n");
-    let mut modules = marks.filter(|(at, mark)| {
-        let line = code[at + mark.len()..].lines().next().unwrap_or_default();
-        line.ends_with('{') && (line.starts_with("mod ") || line.contains(" mod "))
-    });
+    let is_module = |line: &str| line.ends_with('{') && line.split(' ').any(|word| word == "mod");
+    let marks = code.match_indices("#[cfg(test)]\n").map(|(at, mark)| (at, code[at + mark.len()..].lines().next()));
+    let mut modules = marks.filter(|(_, line)| line.is_some_and(is_module));
     modules.next().map_or(code, |(at, _)| &code[..at])
 }
 

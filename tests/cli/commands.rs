@@ -103,6 +103,7 @@ fn a_flag_may_be_given_twice() {
     t.runtime(["delete", "--force", "--force", "nothing"]).run().ok();
     let b = t.sh("echo ran");
     b.on_bundle("run", &["--no-new-keyring", "--no-new-keyring"]).run().ok().prints("ran");
+    b.on_bundle("run", &["--no-pivot=false", "--keep=false"]).run().ok().prints("ran");
     t.runtime(["--debug", "--debug", "state", "nothing"]).run().fails("container does not exist");
 }
 

@@ -82,7 +82,8 @@ fn a_hook_with_a_relative_path_names_its_place() {
 fn every_wrong_value_is_told_at_once() {
     let Some(t) = Test::of_minicon("runc tells the first") else { return };
     let b = t.bundle(&["true"]).set("/process/cwd", "relative").set("/linux/namespaces/1/path", "also/relative");
-    b.create().fails("process.cwd").says("linux.namespaces[1].path");
+    let b = b.push("/process/rlimits", json!({"type": "RLIMIT_PATIENCE", "soft": 1, "hard": 1}));
+    b.create().fails("process.cwd").says("linux.namespaces[1].path").says("process.rlimits[1].type");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use crate::support::{Bundle, Test, eventually};
+use crate::support::{Bundle, Test, eventually, is_minicon};
 
 /// A running container that takes commands.
 fn running(t: &Test) -> Bundle<'_> {
@@ -66,7 +66,8 @@ fn exec_has_the_working_directory_of_the_container_or_its_own() {
     b.exec_with(&["--cwd", "/home"], &["pwd"]).run().ok().prints("/home");
     for fd in 3..10 {
         let output = b.exec_with(&["--cwd", &format!("/proc/self/fd/{fd}")], &["pwd"]).run();
-        assert!(output.code != 0 || output.stdout.starts_with('/'), "CVE-2024-21626: {}", output.stdout);
+        let is_inside = !is_minicon() && output.stdout.starts_with('/');
+        assert!(output.code != 0 || is_inside, "CVE-2024-21626: {}", output.stdout);
     }
 }
 

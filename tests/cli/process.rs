@@ -50,9 +50,10 @@ fn the_working_directory_is_set() {
 fn the_working_directory_cannot_be_on_the_host() {
     let t = Test::new();
     for fd in 0..12 {
-        // Of a directory outside the root, getcwd(2) says that it is unreachable.
+        // minicon's init holds no directory that can be entered; of runc's, some are inside of the root.
         let output = t.bundle(&["pwd"]).set("/process/cwd", format!("/proc/self/fd/{fd}")).run();
-        assert!(output.code == 1 || output.stdout.starts_with('/'), "{fd}: {}", output.stdout);
+        let is_inside = !is_minicon() && output.stdout.starts_with('/');
+        assert!(output.code == 1 || is_inside, "{fd}: {}", output.stdout);
     }
 }
 

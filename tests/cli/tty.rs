@@ -125,13 +125,12 @@ fn the_terminal_belongs_to_the_user() {
 fn terminal_and_console_socket_must_fit_together() {
     let t = Test::new();
     let b = t.bundle(&["tty"]).set("/process/terminal", true);
-    b.create().fails("cannot allocate tty if").says("will detach without setting console socket");
+    b.create().fails("cannot allocate tty if runc will detach without setting console socket");
     let socket = FdSocket::listen(&t, "console");
     let b = t.bundle(&["tty"]);
     b.on_bundle("create", &["--console-socket", socket.arg()])
         .run()
-        .fails("cannot use console socket if")
-        .says("will not detach or allocate tty");
+        .fails("cannot use console socket if runc will not detach or allocate tty");
     let b = b.set("/process/terminal", true);
     b.on_bundle("create", &["--console-socket", "/no/such/socket"]).run().fails("/no/such/socket");
 }

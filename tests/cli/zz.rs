@@ -13,5 +13,5 @@ fn the_number_of_skips_is_printed() {
     while ACTIVE.load(SeqCst) > 0 {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = writeln!(std::io::stderr(), "skipped: {}", SKIPPED.load(SeqCst));
+    let _ = writeln!(std::io::stderr(), "number of skips: {}", SKIPPED.load(SeqCst));
 }

@@ -188,10 +188,10 @@ pub fn runtime_name() -> String {
 
 /// Counts a test that does not run. Written past the capture of the test harness.
 fn count_skip(reason: &str) {
-    let count = SKIPPED.fetch_add(1, SeqCst) + 1;
+    SKIPPED.fetch_add(1, SeqCst);
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
-    let _ = writeln!(std::io::stderr(), "skip {count}: {test}: {reason}");
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
 }
 
 /// A hook that runs a line of shell on the host (or in the container, for those that run there).

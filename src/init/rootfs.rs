@@ -48,11 +48,8 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     if namespaces.creates(Kind::Mount) {
         mount::set_root_propagation(plan.propagation).step(|| "set the propagation of the host's tree")?;
     }
-    let tree = if namespaces.has(Kind::User) {
-        ask_for_mount(channel, None)?
-    } else {
-        mount::clone_tree_at(CWD, &plan.path, true)?
-    };
+    let tree =
+        if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     let slash = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
     if plan.propagation & ms::SHARED != 0 {
         // Neither the mount over `/` nor pivot_root may reach the host, so these two mounts leave their peers.

@@ -18,6 +18,8 @@ pub struct Rootfs {
     pub path: PathBuf,
     /// How the host's tree is left.
     pub leave: Leave,
+    /// The runtime makes the root's mount and hands it over, see [`Mount::by_runtime`].
+    pub by_runtime: bool,
     /// The propagation (`MS_*`) of the whole tree while it is furnished. It decides whether mounts of the container and
     /// of the host see each other, see mount_namespaces(7).
     pub propagation: u64,
@@ -119,8 +121,8 @@ pub fn plan(
     cgroup: &CgroupPlan,
     problems: &mut Vec<Problem>,
 ) -> Rootfs {
-    let mut rootfs = plan_root(spec, request, namespaces, problems);
-    let planned = mounts::plan(spec, request, namespaces, problems);
+    let mut rootfs = plan_root(spec, request, host, namespaces, problems);
+    let planned = mounts::plan(spec, request, host, namespaces, problems);
     check_mount_namespace(spec, &rootfs, &planned, problems);
     let dev_is_host = planned
         .iter()
@@ -128,7 +130,7 @@ pub fn plan(
     let mut late = Vec::new();
     for (mut mount, at) in planned {
         if is_filesystem(&mount, "cgroup") || is_filesystem(&mount, "cgroup2") {
-            push_cgroup(mount, at, namespaces, cgroup, &host.cgroups, &mut rootfs.furnish, &mut late);
+            push_cgroup(mount, at, namespaces, cgroup, host, &mut rootfs.furnish, &mut late);
             continue;
         }
         add_label(spec, &mut mount);
@@ -147,7 +149,13 @@ pub fn plan(
     rootfs
 }
 
-fn plan_root(spec: &Spec, request: &Request<'_>, namespaces: &Namespaces, problems: &mut Vec<Problem>) -> Rootfs {
+fn plan_root(
+    spec: &Spec,
+    request: &Request<'_>,
+    host: &Host,
+    namespaces: &Namespaces,
+    problems: &mut Vec<Problem>,
+) -> Rootfs {
     let path = match spec.root() {
         Some(root) if !root.path().as_os_str().is_empty() => request.bundle.join(root.path()),
         _ => {
@@ -166,7 +174,8 @@ fn plan_root(spec: &Spec, request: &Request<'_>, namespaces: &Namespaces, proble
         // A slave sees unmounts of the host, so it does not keep the host's file systems busy.
         _ => ms::SLAVE | ms::REC,
     };
-    Rootfs { path, leave, propagation, furnish: Vec::new(), finish: Vec::new() }
+    let by_runtime = host.mounts_for(namespaces);
+    Rootfs { path, leave, by_runtime, propagation, furnish: Vec::new(), finish: Vec::new() }
 }
 
 fn propagation(linux: &Linux, problems: &mut Vec<Problem>) -> Option<u64> {
@@ -232,7 +241,7 @@ fn push_cgroup(
     at: ConfigPath,
     namespaces: &Namespaces,
     cgroup: &CgroupPlan,
-    host: &CgroupHost,
+    host: &Host,
     furnish: &mut Vec<Step<What>>,
     late: &mut Vec<Step<What>>,
 ) {
@@ -248,7 +257,7 @@ fn push_cgroup(
                 Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
             }
         };
-        let by_runtime = matches!(source, Source::Bind { .. }) && namespaces.has(Kind::User);
+        let by_runtime = matches!(source, Source::Bind { .. }) && host.mounts_for(namespaces);
         Mount { destination, source, options, by_runtime, no_symlinks: true }
     };
     let directory = |version: Version, controllers: &[String]| {
@@ -257,22 +266,22 @@ fn push_cgroup(
         };
         cgroup.directories.iter().find(same).map(|directory| &directory.path)
     };
-    match host.mode() {
+    match host.cgroups.mode() {
         Mode::None => {}
         Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), directory(Version::V2, &[]))),
         Mode::V1 | Mode::Hybrid => {
             let read_only = mount.options.own.set & attribute::RDONLY != 0;
             push(directory_of_hierarchies(&mount));
-            for hierarchy in &host.v1 {
+            for hierarchy in &host.cgroups.v1 {
                 let name = hierarchy.mount_point.file_name().map(PathBuf::from).unwrap_or_default();
                 let data = hierarchy.controllers.iter().flat_map(|controller| hierarchy_option(controller)).collect();
                 let below = mount.destination.join(&name);
                 push(view(below, "cgroup", data, directory(Version::V1, &hierarchy.controllers)));
             }
-            if let Some(unified) = host.v2.as_ref().and_then(|unified| unified.mount_point.file_name()) {
+            if let Some(unified) = host.cgroups.v2.as_ref().and_then(|unified| unified.mount_point.file_name()) {
                 push(view(mount.destination.join(unified), "cgroup2", Vec::new(), directory(Version::V2, &[])));
             }
-            furnish.extend(links_of_shared_hierarchies(&mount, host, at));
+            furnish.extend(links_of_shared_hierarchies(&mount, &host.cgroups, at));
             if read_only {
                 late.push(Step::new(What::ReadOnlyMount(mount.destination), at.field("options")));
             }

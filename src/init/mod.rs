@@ -65,8 +65,8 @@ pub struct Join<'a> {
     pub channel: Channel,
     /// The way into the cgroups.
     pub cgroup: Entrance,
-    /// The container's init, and its namespaces to join (`CLONE_NEW*`).
-    pub target: (OwnedFd, u32),
+    /// The container's namespaces (`CLONE_NEW*`), and its init to join them through unless we are in them already.
+    pub namespaces: (u32, Option<&'a OwnedFd>),
     /// How many descriptors from 3 on the program gets.
     pub preserved_fds: u32,
 }
@@ -140,8 +140,9 @@ fn wait_and_execute(
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
-    let own = [join.channel.number(), join.target.0.as_raw_fd()];
-    close_what_is_not_ours(join.preserved_fds, own.into_iter().chain(join.cgroup.numbers()));
+    let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
+    let own = [join.channel.number()].into_iter().chain(init).chain(join.cgroup.numbers());
+    close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)
 }

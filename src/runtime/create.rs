@@ -85,6 +85,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
+    environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
@@ -93,6 +94,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     channel.send(&Message::Proceed)?;
     new.converse(&channel, &plan, &host, environment, Phase::Furnishing)?;
     new.hooks = Some(plan.hooks.clone());
+    environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
     channel.send(&Message::HooksDone)?;

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
-use super::{Environment, foreground, listener, open_init};
+use super::{Environment, foreground, listener, open_init, spawn};
 use crate::cgroup::Cgroup;
 use crate::cli;
 use crate::config::{self, Config};
@@ -222,17 +222,26 @@ impl Joining {
         let cgroup = cgroup_of(container, &options.cgroup)?.entrance()?;
         let (ours, theirs) = Channel::pair()?;
         let kinds = record.namespaces.iter().fold(0, |flags, kind| flags | kind.flag());
+        let (keyring, preserved_fds) = (record.keyring.as_deref(), options.preserve_fds);
+        if record.namespaces.contains(&Kind::User) && !rustix::process::geteuid().is_root() {
+            // Without privileges all the others can be joined only from inside the user namespace.
+            let directory = cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
+            let directory = directory.map_err(|error| Error::new(error.to_string()))?;
+            let enter = || process::setns(&init, kinds).step(|| "join the container's namespaces");
+            let namespaces = (kinds, None);
+            let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, preserved_fds })
+            })?;
+            return Ok(Joining { child, channel: ours, executed: false });
+        }
         if record.namespaces.contains(&Kind::Pid) {
             // Takes effect for our children only; we make no other.
             process::setns(&init, Kind::Pid.flag()).step(|| "join the container's pid namespace")?;
         }
-        let keyring = record.keyring.as_deref();
-        let target = (init, kinds & !Kind::Pid.flag());
-        let preserved_fds = options.preserve_fds;
         match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
             Cloned::Child => {
-                drop(ours);
-                init::join(init::Join { program, keyring, channel: theirs, cgroup, target, preserved_fds })
+                let namespaces = (kinds, Some(&init));
+                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, preserved_fds })
             }
             Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
         }

@@ -16,6 +16,7 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootless;
 mod seccomp;
 mod support;
 mod tty;

@@ -55,6 +55,8 @@ pub struct Record {
     pub committed: bool,
     /// The namespaces that are not the caller's.
     pub namespaces: Vec<Kind>,
+    /// The pid namespace is the caller's or somebody else's.
+    pub shares_pids: bool,
     /// The name of its session keyring, if it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyring: Option<String>,
@@ -65,6 +67,13 @@ pub struct Record {
     /// `annotations` of the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Whether its other processes may outlive init: only a pid namespace of its own ends with init.
+    pub fn may_outlive_init(&self) -> bool {
+        self.shares_pids || !self.namespaces.contains(&Kind::Pid)
+    }
 }
 
 /// A container that exists: its directory and its record.

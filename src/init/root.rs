@@ -3,7 +3,8 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -15,6 +16,9 @@ use crate::sys::{self, path::openat2};
 /// The container's root directory, opened. There is no other way to a path below it.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
+
+/// As many links as the kernel follows in one path, see path_resolution(7).
+const MOST_LINKS: usize = 40;
 
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
@@ -45,12 +49,12 @@ impl Root {
 
     /// Opens a directory inside, made with its parents if it is missing.
     pub fn directory(&self, path: &Path) -> Result<OwnedFd> {
-        self.directory_through(path, INSIDE)
+        self.directory_through(path, INSIDE, MOST_LINKS)
     }
 
     /// As [`Root::directory`], but refuses symbolic links on the way.
     pub fn ordinary_directory(&self, path: &Path) -> Result<OwnedFd> {
-        self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS).map_err(|error| match error.errno() {
+        self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS, 0).map_err(|error| match error.errno() {
             Some(Errno::LOOP | Errno::NOTDIR) => {
                 let message = format!("{} must be an ordinary directory in the image, not a link", path.display());
                 Error::new(message).hint("a link there could lead writes of the runtime astray (CVE-2019-19921)")
@@ -59,7 +63,7 @@ impl Root {
         })
     }
 
-    fn directory_through(&self, path: &Path, resolve: ResolveFlags) -> Result<OwnedFd> {
+    fn directory_through(&self, path: &Path, resolve: ResolveFlags, links: usize) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match openat2(&self.0, path, flags, Mode::empty(), resolve) {
             Err(error) if error.errno() == Some(Errno::NOENT) => {}
@@ -68,23 +72,37 @@ impl Root {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return openat2(&self.0, path, flags, Mode::empty(), resolve);
         };
-        let parent = self.directory_through(parent, resolve)?;
-        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-            // Somebody else made it, or a dangling link is there, which the next line refuses.
+        let directory = self.directory_through(parent, resolve, links)?;
+        match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) if links > 0 => {
+                if let Some(target) = dangling_target(&directory, parent, name) {
+                    return self.directory_through(&target, resolve, links - 1);
+                }
+            }
+            // Somebody else made it.
             Err(Errno::EXIST) => {}
-            made => call!("mkdirat"(sys::Fd(&parent), name.display()) => made)?,
+            made => call!("mkdirat"(sys::Fd(&directory), name.display()) => made)?,
         }
-        openat2(&parent, Path::new(name), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        openat2(&directory, Path::new(name), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
     }
 
     /// Opens a file inside as a place to mount on, made empty, with its parents, if it is missing.
     pub fn file(&self, path: &Path) -> Result<OwnedFd> {
+        self.file_through(path, MOST_LINKS)
+    }
+
+    fn file_through(&self, path: &Path, links: usize) -> Result<OwnedFd> {
         if let Some(found) = self.find(path)? {
             return Ok(found);
         }
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
         match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+            Err(Errno::EXIST) if links > 0 => {
+                if let Some(target) = dangling_target(&parent, path.parent().unwrap_or(path), name) {
+                    return self.file_through(&target, links - 1);
+                }
+            }
             Err(Errno::EXIST) => {}
             made => drop(call!("openat"(sys::Fd(&parent), name.display(), "O_CREAT") => made)?),
         }
@@ -103,6 +121,13 @@ impl Root {
     pub fn make_working_directory(&self, path: &Path) {
         let _ = self.directory(path);
     }
+}
+
+/// Where a link to nothing leads, as a path in the root: images have such links, /etc/resolv.conf into a /run that the
+/// boot would fill, and a mount there means what they point to. The path is given to openat2(2) again, which keeps it inside.
+fn dangling_target(directory: &OwnedFd, path: &Path, name: &OsStr) -> Option<PathBuf> {
+    let target = rustix::fs::readlinkat(directory, name, Vec::new()).ok()?;
+    Some(path.join(OsStr::from_bytes(target.to_bytes())))
 }
 
 /// fstat(2).

@@ -50,8 +50,13 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     }
     let tree =
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
-    let slash = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
+    let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
+        if !namespaces.has(Kind::User) {
+            // A copy is a peer of the host's mount, where all that is mounted inside would appear. The volumes stay peers.
+            let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
+            classic::set_attributes(&tree, &slave, true)?;
+        }
         // Neither the mount over `/` nor pivot_root may reach the host, so these two mounts leave their peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
@@ -59,6 +64,11 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     }
     mount::attach(&tree, &slash)?;
     Ok(Root::new(tree))
+}
+
+fn open_slash() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))
 }
 
 /// Asks the runtime for a mount that is beyond our rights: `None` is the root, else a step of the plan.
@@ -129,14 +139,15 @@ fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()
 /// LEAVE: from here on `/` is the container's root and the host's tree is out of reach.
 pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
     let left = || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let old = call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?;
         call!("fchdir"(sys::Fd(root.fd())) => rustix::process::fchdir(root.fd()))?;
         match plan.leave {
             Leave::Pivot => {
+                let is_shared = plan.propagation & ms::SHARED != 0;
+                let old = is_shared.then(open_slash).transpose()?;
                 mount::pivot_root_here()?;
-                if plan.propagation & ms::SHARED != 0 {
-                    // The going of the old root, which is on top of "." now, must not reach the host.
+                if let Some(old) = old {
+                    // The old root lies on the new one now, and its going must not reach the host. "." still is the new
+                    // one, whose volumes must stay peers of the host's.
                     let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
                     classic::set_attributes(&old, &slave, true)?;
                 }

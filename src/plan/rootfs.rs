@@ -398,12 +398,12 @@ fn push_finish(spec: &Spec, late: Vec<Step<What>>, rootfs: &mut Rootfs, problems
     let masked = linux.and_then(|linux| linux.masked_paths().as_deref()).unwrap_or_default();
     push_paths(read_only, ConfigPath::new("linux.readonlyPaths"), What::ReadOnlyPath, finish, problems);
     push_paths(masked, ConfigPath::new("linux.maskedPaths"), What::Mask, finish, problems);
-    // Nothing below an unbindable mount could be bound any more.
-    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
-        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
-    }
     if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {
         finish.push(Step::new(What::ReadOnlyRoot, ConfigPath::new("root.readonly")));
+    }
+    // Last: nothing of an unbindable tree could be copied to lie read-only over itself.
+    if let Some(flags) = linux.and_then(|linux| propagation(linux, &mut Vec::new())) {
+        finish.push(Step::new(What::RootPropagation(flags), ConfigPath::new("linux.rootfsPropagation")));
     }
 }
 

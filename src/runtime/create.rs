@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::{Environment, listener, mounts, notify, spawn};
+use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
 use crate::cli;
@@ -21,6 +21,7 @@ use crate::host;
 use crate::log;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
+use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
 use crate::sys::process::{self, Child};
 
@@ -92,13 +93,13 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     }
     set_oom_score(&plan, pid)?;
     channel.send(&Message::Proceed)?;
-    new.converse(&channel, &plan, &host, environment, Phase::Furnishing)?;
-    new.hooks = Some(plan.hooks.clone());
+    new.converse(&channel, &plan, &host, Phase::Furnishing)?;
+    new.poststop = Some(plan.hooks.clone());
     environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
     channel.send(&Message::HooksDone)?;
-    new.converse(&channel, &plan, &host, environment, Phase::Leaving)?;
+    new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
     }
@@ -189,6 +190,7 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         owner: rustix::process::getuid().as_raw(),
         committed: false,
         namespaces: kinds,
+        shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
@@ -242,23 +244,34 @@ enum Phase {
 }
 
 /// A container that is being made. Dropped before `commit`, it takes everything back.
-struct Creating {
+struct Creating<'a> {
+    environment: &'a Environment,
     container: Container,
     #[allow(dead_code)] // Held for its drop.
     lock: Lock,
     init: Option<Child>,
     cgroup: Option<Cgroup>,
     console: Option<OwnedFd>,
-    /// From the first hook on, the hooks that undo what hooks have done.
-    hooks: Option<Hooks>,
+    /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
+    /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
+    poststop: Option<Hooks>,
     committed: bool,
 }
 
-impl Creating {
+impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
-    fn reserve(environment: &Environment, record: Record) -> Result<Creating> {
+    fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
         let (container, lock) = container::reserve(&environment.root, record)?;
-        Ok(Creating { container, lock, init: None, cgroup: None, console: None, hooks: None, committed: false })
+        Ok(Creating {
+            environment,
+            container,
+            lock,
+            init: None,
+            cgroup: None,
+            console: None,
+            poststop: None,
+            committed: false,
+        })
     }
 
     fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
@@ -298,14 +311,7 @@ impl Creating {
     }
 
     /// Serves init until it has finished a phase.
-    fn converse(
-        &mut self,
-        channel: &Channel,
-        plan: &Plan,
-        host: &Host,
-        environment: &Environment,
-        phase: Phase,
-    ) -> Result<()> {
+    fn converse(&mut self, channel: &Channel, plan: &Plan, host: &Host, phase: Phase) -> Result<()> {
         let pid = self.container.record.init_process_pid;
         loop {
             match channel.receive()? {
@@ -323,7 +329,7 @@ impl Creating {
                         listener::send_notifier(filter, &notifier, pid, &self.state())?;
                     }
                 }
-                Some(Message::Warning(text)) => environment.log.warning(&text),
+                Some(Message::Warning(text)) => self.environment.log.warning(&text),
                 Some(Message::RootfsReady) if phase == Phase::Furnishing => return Ok(()),
                 Some(Message::Ready) if phase == Phase::Leaving => return Ok(()),
                 Some(Message::Failed(error)) => return Err(error),
@@ -363,7 +369,7 @@ impl Creating {
     }
 }
 
-impl Drop for Creating {
+impl Drop for Creating<'_> {
     fn drop(&mut self) {
         if self.committed {
             return;
@@ -378,13 +384,8 @@ impl Drop for Creating {
             let _ = cgroup.remove();
         }
         let _ = self.container.forget();
-        // "If any prestart (createRuntime, createContainer) hook fails, the runtime MUST generate an error, stop the
-        // container, and continue the lifecycle at step 12": destroy, then poststop (runtime.md, Lifecycle).
-        if let Some(hooks) = &self.hooks {
-            let state = State { status: "stopped", pid: 0, ..self.state() };
-            for (index, hook) in hooks.of(HookKind::Poststop).iter().enumerate() {
-                let _ = hooks::run_one(hook, HookKind::Poststop, index, &state);
-            }
+        if let Some(hooks) = &self.poststop {
+            delete::run_poststop(hooks, &self.container, self.environment);
         }
     }
 }

@@ -12,8 +12,7 @@ use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::hooks;
-use crate::plan::hooks::HookKind;
-use crate::plan::namespaces::Kind;
+use crate::plan::hooks::{HookKind, Hooks};
 use crate::sys::process;
 
 /// How long a killed init may take to die.
@@ -102,17 +101,24 @@ fn kill_init(container: &Container) -> Result<()> {
 /// continue as if the hook had succeeded".
 pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
     let cgroup = container.cgroup();
-    if !container.record.namespaces.contains(&Kind::Pid) {
+    if container.record.may_outlive_init() {
         cgroup.kill(libc::SIGKILL)?;
     }
     cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
     let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };
     container.forget()?;
+    if let Some(hooks) = hooks {
+        run_poststop(&hooks, container, environment);
+    }
+    Ok(())
+}
+
+/// The hooks after a container is gone; also one that a failed hook has ended before it was created.
+pub fn run_poststop(hooks: &Hooks, container: &Container, environment: &Environment) {
     let state = state(container, "stopped", 0);
-    for (index, hook) in hooks.iter().flat_map(|hooks| hooks.of(HookKind::Poststop)).enumerate() {
+    for (index, hook) in hooks.of(HookKind::Poststop).iter().enumerate() {
         if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state) {
             environment.log.warning(&error.headline());
         }
     }
-    Ok(())
 }

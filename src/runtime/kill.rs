@@ -5,7 +5,6 @@ use crate::cli;
 use crate::container::Container;
 use crate::container::status::{self, Status, Verb};
 use crate::error::{Error, Result};
-use crate::plan::namespaces::Kind;
 use crate::sys::process;
 
 /// The command.
@@ -18,10 +17,6 @@ pub fn kill(options: &cli::Kill, environment: &Environment) -> Result<()> {
         return container.cgroup().kill(signal);
     }
     status::permit(Verb::Kill, status, &options.id)?;
-    // Without a pid namespace of its own the container's other processes would outlive init.
-    if signal == libc::SIGKILL && !container.record.namespaces.contains(&Kind::Pid) {
-        return container.cgroup().kill(libc::SIGKILL);
-    }
     let Some(init) = open_init(&container.record)? else {
         return status::permit(Verb::Kill, Status::Stopped, &options.id);
     };
@@ -31,6 +26,10 @@ pub fn kill(options: &cli::Kill, environment: &Environment) -> Result<()> {
         }
         sent => sent,
     }?;
+    // After init, which may have no cgroup; and with it, as the others would live on.
+    if signal == libc::SIGKILL && container.record.may_outlive_init() {
+        container.cgroup().kill(libc::SIGKILL)?;
+    }
     if status == Status::Paused && signal == libc::SIGKILL {
         // On cgroup v1 a frozen process dies only when it thaws.
         container.cgroup().thaw()?;

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use super::spawn::map_ids;
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::mount_options::{Recursion, attribute};
+use crate::plan::mount_options::{Recursion, attribute, ms};
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::namespaces::Kind;
 use crate::plan::rootfs::What;
@@ -23,6 +23,7 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
     let Some(index) = step else {
         let path = &plan.rootfs.path;
         return mount::clone_tree_at(CWD, path, true)
+            .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
             .step(|| format!("take {} as the root", path.display()))
             .at(ConfigPath::new("root.path"));
     };
@@ -31,7 +32,22 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
     let Source::Bind { path, recursive } = &planned.source else {
         return Err(Error::new("init asks for a mount that it can make"));
     };
-    make_bind(planned, path, *recursive, init, host).step(|| step.what.to_string()).at(step.at)
+    make_bind(planned, path, *recursive, init, host)
+        .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
+        .step(|| step.what.to_string())
+        .at(step.at)
+}
+
+/// A copy made here is a peer of the host's mount: what the container mounts on it would appear on the host. So it gets
+/// the propagation that init's copy of the tree has; and as the kernel shares nothing with a mount namespace of another
+/// user namespace (mount_namespaces(7)), neither do we.
+fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
+    let propagation = match plan.rootfs.propagation & !ms::REC {
+        ms::SHARED if !plan.namespaces.has(Kind::User) => return Ok(()),
+        ms::PRIVATE => ms::PRIVATE,
+        _ => ms::SLAVE,
+    };
+    mount::set_attributes(tree, &Attributes { propagation, ..Attributes::default() }, true)
 }
 
 fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Host) -> Result<OwnedFd> {

@@ -5,6 +5,7 @@
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
 pub mod channel;
+pub mod entry;
 pub mod filter;
 pub mod mount;
 pub mod network;

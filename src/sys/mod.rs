@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod entry;
+pub mod file;
 pub mod filter;
 pub mod mount;
 pub mod network;

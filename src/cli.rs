@@ -1,8 +1,8 @@
 //! Every flag and subcommand; no logic. Names and meanings are runc's, so that engines notice no difference.
 //!
-//! Only the subcommand that is called is built: the whole tree would cost more than the rest of `state`.
+//! clap builds only the subcommand that is called: the whole tree would cost more than the rest of `state`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -268,6 +268,68 @@ const ENTRIES: &[Entry] = &[
 /// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
 pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
     let arguments = with_double_dashes(arguments);
+    match parse_plainly(&arguments) {
+        Some(parsed) => Ok(parsed),
+        None => parse_with_tree(arguments),
+    }
+}
+
+/// The way of a command line without mistakes: only the subcommand's own flags are built. None for any other.
+fn parse_plainly(arguments: &[OsString]) -> Option<(Globals, Action)> {
+    let (globals, position) = read_globals(arguments)?;
+    let words = arguments.get(position..)?;
+    let entry = ENTRIES.iter().find(|entry| words[0] == entry.name)?;
+    let matches = subcommand(entry).try_get_matches_from(words).ok()?;
+    Some((globals, (entry.read)(&matches).ok()?))
+}
+
+/// The flags before the subcommand, and the subcommand's position; None if they are not all well-formed.
+fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
+    let mut globals = Globals {
+        root: None,
+        log: None,
+        log_format: "text".to_owned(),
+        debug: false,
+        systemd_cgroup: false,
+        rootless: "auto".to_owned(),
+    };
+    let mut position = 1;
+    loop {
+        let word = arguments.get(position)?.to_str()?;
+        position += 1;
+        match word {
+            "--debug" => globals.debug = true,
+            "--systemd-cgroup" => globals.systemd_cgroup = true,
+            flag if flag.starts_with('-') => {
+                let (name, value) = match flag.split_once('=') {
+                    Some((name, value)) => (name, OsStr::new(value)),
+                    None => {
+                        position += 1;
+                        (flag, arguments.get(position - 1)?.as_os_str())
+                    }
+                };
+                // What is empty, or looks like a flag, is for clap to judge.
+                let text = value.to_str().filter(|text| !text.is_empty() && !text.starts_with('-'))?;
+                match name {
+                    "--root" => globals.root = Some(PathBuf::from(value)),
+                    "--log" => globals.log = Some(PathBuf::from(value)),
+                    "--log-format" => globals.log_format = text.to_owned(),
+                    "--rootless" => globals.rootless = text.to_owned(),
+                    _ => return None,
+                }
+            }
+            _ => return Some((globals, position - 1)),
+        }
+    }
+}
+
+fn subcommand(entry: &Entry) -> Command {
+    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
+    (entry.flags)(command)
+}
+
+/// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
+fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
     let called = called_subcommand(&arguments);
     let mut command = Globals::augment_args(Command::new("minicon"))
         .about("Run containers from OCI bundles, as runc does; see `minicon COMMAND --help`")
@@ -275,9 +337,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error>
         .disable_version_flag(true)
         .arg(Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::SetTrue));
     for entry in ENTRIES.iter().filter(|entry| called.is_none_or(|called| called == entry.name)) {
-        let subcommand =
-            Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
-        command = command.subcommand((entry.flags)(subcommand));
+        command = command.subcommand(subcommand(entry));
     }
     let entry = ENTRIES.iter().find(|entry| called == Some(entry.name));
     let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| explain(error, entry, &mut command))?;
@@ -333,6 +393,13 @@ fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
         }
     }
     None
+}
+
+/// The name of the subcommand that a well-formed command line calls.
+pub fn called(arguments: &[OsString]) -> Option<&'static str> {
+    let arguments = with_double_dashes(arguments.to_vec());
+    let (_, position) = read_globals(&arguments)?;
+    ENTRIES.iter().map(|entry| entry.name).find(|name| arguments[position] == *name)
 }
 
 /// Long flags that engines write with one dash, as Go's flag package allows (`-no-subreaper`, from containerd).
@@ -435,6 +502,34 @@ mod tests {
         assert!(matches!(action, Action::Run(run) if run.no_subreaper && run.detach && run.create.id == "c"));
         let (globals, _) = parsed("minicon --log-format=json --root /r --root /s state state");
         assert_eq!((globals.log_format.as_str(), globals.root), ("json", Some("/s".into())));
+    }
+
+    #[test]
+    fn both_ways_to_parse_agree() {
+        for line in [
+            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true state c",
+            "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
+            "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
+            "minicon kill c KILL",
+            "minicon delete --force --force c",
+            "minicon spec --rootless",
+            "minicon list -f json",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let plain = parse_plainly(&words).expect("the plain way");
+            let tree = parse_with_tree(words).expect("the tree's way");
+            assert_eq!(format!("{plain:?}"), format!("{tree:?}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_global_flag_is_read_plainly() {
+        for flag in Globals::augment_args(Command::new("minicon")).get_arguments() {
+            let long = flag.get_long().expect("a long flag");
+            let value = if flag.get_action().takes_values() { "=text" } else { "" };
+            let words = ["minicon".to_owned(), format!("--{long}{value}"), "list".to_owned()].map(OsString::from);
+            assert_eq!(called(&words), Some("list"), "{long}");
+        }
     }
 
     #[test]

@@ -176,6 +176,17 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// Opens /dev/null for each standard stream that the caller has closed, so that no file of ours takes its number and is
+/// then written to by mistake. The standard library does this in a Rust `main`, which minicon does not have.
+pub fn open_missing_stdio() {
+    for fd in 0..3 {
+        if !is_open(fd) {
+            // SAFETY: the path is a C string. open(2) takes the lowest number that is free, which is this one.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+}
+
 /// Sends a signal through a pidfd, so that a recycled pid is never hit: pidfd_send_signal(2).
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();

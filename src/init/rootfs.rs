@@ -12,9 +12,10 @@ use crate::call;
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Message};
+use crate::plan::devices::Node;
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::namespaces::{Kind, Namespaces};
-use crate::plan::rootfs::{Leave, Node, Rootfs, What};
+use crate::plan::rootfs::{Leave, Rootfs, What};
 use crate::plan::{Condition, ConfigPath, Plan, Step};
 use crate::sys::{self, mount, mount::Attributes};
 

@@ -2,7 +2,9 @@
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
 pub mod cgroup;
+mod cgroup_mounts;
 pub mod device_rules;
+pub mod devices;
 pub mod hooks;
 pub mod identity;
 pub mod limits;

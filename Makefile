@@ -14,6 +14,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := $(CARGO_TARGET_DIR)/release/minicon
 QUICK := $(CARGO_TARGET_DIR)/quick/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
+COMPARE := $(CARGO_TARGET_DIR)/quick/compare
 
 # One static file at a fixed address: nothing to look up or relocate before main, nothing to find inside a container.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
@@ -26,7 +27,7 @@ DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) aardvark-dns ca-certificates catatonit conmon crun iproute2 iptables jq \
 	libseccomp-dev netavark podman procps runc strace uidmap util-linux
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo test demo nightly clean FORCE
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo test demo compare nightly clean FORCE
 
 help:
 	@echo "make demo     build, then one container through its whole life, with limits"
@@ -34,6 +35,7 @@ help:
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
 	@echo "make quick    the same without the slow link: what the tests run"
+	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  the tests again, longer"
 	@echo "make clean    remove all that was built"
@@ -84,6 +86,12 @@ test: deps
 demo: deps-demo
 	@$(MAKE) release
 	@$(SUDO) scripts/demo.sh $(RELEASE)
+
+# ROUNDS=N for more or fewer than 100 of each.
+compare: deps
+	@$(MAKE) release rootfs
+	$(CARGO) build --locked --quiet --profile quick -p benches
+	@$(SUDO) scripts/compare.sh $(RELEASE) $(COMPARE) build/rootfs $(ROUNDS)
 
 nightly: export PROPTEST_CASES := 20000
 nightly: test release

@@ -1,8 +1,8 @@
 //! Every flag and subcommand; no logic. Names and meanings are runc's, so that engines notice no difference.
 //!
-//! Only the subcommand that is called is built: the whole tree would cost more than the rest of `state`.
+//! clap builds only the subcommand that is called: the whole tree would cost more than the rest of `state`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -34,8 +34,8 @@ pub struct Globals {
 #[derive(Debug, Clone, Args)]
 pub struct Create {
     /// Directory with config.json [default: the current directory]
-    #[arg(short, long, value_name = "DIR", default_value = "")]
-    pub bundle: PathBuf,
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
     /// AF_UNIX socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
@@ -186,8 +186,8 @@ pub struct List {
 #[derive(Debug, Clone, Args)]
 pub struct Spec {
     /// Directory to write config.json into [default: the current directory]
-    #[arg(short, long, value_name = "DIR", default_value = "")]
-    pub bundle: PathBuf,
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
     /// For a user without privileges
     #[arg(long)]
     pub rootless: bool,
@@ -218,37 +218,118 @@ pub enum Action {
 struct Entry {
     name: &'static str,
     about: &'static str,
+    /// How many words without a dash, in runc's words.
+    arguments: &'static str,
     flags: fn(Command) -> Command,
     read: fn(&ArgMatches) -> Result<Action, clap::Error>,
 }
 
 macro_rules! entry {
-    ($name:literal, $about:literal, $flags:ty, $make:expr) => {
+    ($name:literal, $about:literal, $arguments:expr, $flags:ty, $make:expr) => {
         Entry {
             name: $name,
             about: $about,
+            arguments: $arguments,
             flags: <$flags as Args>::augment_args,
             read: |matches| <$flags as FromArgMatches>::from_arg_matches(matches).map($make),
         }
     };
 }
 
+const EXACTLY_ONE: &str = "exactly 1 argument(s)";
+
 const ENTRIES: &[Entry] = &[
-    entry!("create", "Make a container from a bundle; its program waits for start", Create, Action::Create),
-    entry!("start", "Start the program of a created container", One, Action::Start),
-    entry!("state", "Print the state of a container as JSON", One, Action::State),
-    entry!("kill", "Send a signal to a container's init", Kill, Action::Kill),
-    entry!("delete", "Remove a stopped container", Delete, Action::Delete),
-    entry!("run", "Create and start a container, wait for it and delete it", Run, Action::Run),
-    entry!("exec", "Execute another program in a running container", Exec, |exec| Action::Exec(Box::new(exec))),
-    entry!("list", "List the containers", List, Action::List),
-    entry!("spec", "Write a config.json to start from", Spec, Action::Spec),
-    entry!("features", "Print what this runtime supports as JSON", Features, Action::Features),
+    entry!(
+        "create",
+        "Make a container from a bundle; its program waits for start",
+        EXACTLY_ONE,
+        Create,
+        Action::Create
+    ),
+    entry!("start", "Start the program of a created container", EXACTLY_ONE, One, Action::Start),
+    entry!("state", "Print the state of a container as JSON", EXACTLY_ONE, One, Action::State),
+    entry!(
+        "kill",
+        "Send a signal to a container's init",
+        "a minimum of 1 argument(s) and a maximum of 2 argument(s)",
+        Kill,
+        Action::Kill
+    ),
+    entry!("delete", "Remove a stopped container", EXACTLY_ONE, Delete, Action::Delete),
+    entry!("run", "Create and start a container, wait for it and delete it", EXACTLY_ONE, Run, Action::Run),
+    entry!("exec", "Execute another program in a running container", "a minimum of 1 argument(s)", Exec, |exec| {
+        Action::Exec(Box::new(exec))
+    }),
+    entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
+    entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),
+    entry!("features", "Print what this runtime supports as JSON", "exactly 0 argument(s)", Features, Action::Features),
 ];
 
 /// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
 pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
     let arguments = with_double_dashes(arguments);
+    match parse_plainly(&arguments) {
+        Some(parsed) => Ok(parsed),
+        None => parse_with_tree(arguments),
+    }
+}
+
+/// The way of a command line without mistakes: only the subcommand's own flags are built. None for any other.
+fn parse_plainly(arguments: &[OsString]) -> Option<(Globals, Action)> {
+    let (globals, position) = read_globals(arguments)?;
+    let words = arguments.get(position..)?;
+    let entry = ENTRIES.iter().find(|entry| words[0] == entry.name)?;
+    let matches = subcommand(entry).try_get_matches_from(words).ok()?;
+    Some((globals, (entry.read)(&matches).ok()?))
+}
+
+/// The flags before the subcommand, and the subcommand's position; None if they are not all well-formed.
+fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
+    let mut globals = Globals {
+        root: None,
+        log: None,
+        log_format: "text".to_owned(),
+        debug: false,
+        systemd_cgroup: false,
+        rootless: "auto".to_owned(),
+    };
+    let mut position = 1;
+    loop {
+        let word = arguments.get(position)?.to_str()?;
+        position += 1;
+        match word {
+            "--debug" => globals.debug = true,
+            "--systemd-cgroup" => globals.systemd_cgroup = true,
+            flag if flag.starts_with('-') => {
+                let (name, value) = match flag.split_once('=') {
+                    Some((name, value)) => (name, OsStr::new(value)),
+                    None => {
+                        position += 1;
+                        (flag, arguments.get(position - 1)?.as_os_str())
+                    }
+                };
+                // What is empty, or looks like a flag, is for clap to judge.
+                let text = value.to_str().filter(|text| !text.is_empty() && !text.starts_with('-'))?;
+                match name {
+                    "--root" => globals.root = Some(PathBuf::from(value)),
+                    "--log" => globals.log = Some(PathBuf::from(value)),
+                    "--log-format" => globals.log_format = text.to_owned(),
+                    "--rootless" => globals.rootless = text.to_owned(),
+                    _ => return None,
+                }
+            }
+            _ => return Some((globals, position - 1)),
+        }
+    }
+}
+
+fn subcommand(entry: &Entry) -> Command {
+    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
+    (entry.flags)(command)
+}
+
+/// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
+fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
     let called = called_subcommand(&arguments);
     let mut command = Globals::augment_args(Command::new("minicon"))
         .about("Run containers from OCI bundles, as runc does; see `minicon COMMAND --help`")
@@ -256,11 +337,10 @@ pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error>
         .disable_version_flag(true)
         .arg(Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::SetTrue));
     for entry in ENTRIES.iter().filter(|entry| called.is_none_or(|called| called == entry.name)) {
-        let subcommand =
-            Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
-        command = command.subcommand((entry.flags)(subcommand));
+        command = command.subcommand(subcommand(entry));
     }
-    let matches = command.clone().try_get_matches_from(arguments)?;
+    let entry = ENTRIES.iter().find(|entry| called == Some(entry.name));
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| explain(error, entry, &mut command))?;
     if matches.get_flag("version") {
         return Ok((Globals::from_arg_matches(&matches)?, Action::Version));
     }
@@ -277,6 +357,29 @@ pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error>
     }
 }
 
+/// A wrong number of arguments is told in runc's words.
+fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_word =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if !word.starts_with('-'));
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument => true,
+        ErrorKind::UnknownArgument => is_word,
+        _ => false,
+    };
+    match entry.filter(|_| is_count) {
+        Some(entry) => {
+            let subcommand =
+                command.find_subcommand_mut(entry.name).map(|subcommand| subcommand.clone().bin_name("minicon"));
+            let mut subcommand = subcommand.unwrap_or_default();
+            let mut bounds = entry.arguments.split(" and ");
+            let missed = if error.kind() == ErrorKind::MissingRequiredArgument { bounds.next() } else { bounds.last() };
+            subcommand.error(error.kind(), format!("{:?} requires {}", entry.name, missed.unwrap_or_default()))
+        }
+        None => error,
+    }
+}
+
 /// The global flags that take the next word as their value.
 const GLOBALS_WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
 
@@ -290,6 +393,13 @@ fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
         }
     }
     None
+}
+
+/// The name of the subcommand that a well-formed command line calls.
+pub fn called(arguments: &[OsString]) -> Option<&'static str> {
+    let arguments = with_double_dashes(arguments.to_vec());
+    let (_, position) = read_globals(&arguments)?;
+    ENTRIES.iter().map(|entry| entry.name).find(|name| arguments[position] == *name)
 }
 
 /// Long flags that engines write with one dash, as Go's flag package allows (`-no-subreaper`, from containerd).
@@ -336,18 +446,47 @@ fn with_double_dashes(arguments: Vec<OsString>) -> Vec<OsString> {
     let mut is_exec = false;
     let mut finished = false;
     let rewrite = |word: OsString| {
-        let Some(text) = word.to_str().filter(|_| !finished) else { return word };
+        let Some(text) = word.to_str().filter(|_| !finished) else { return Some(word) };
         if !text.starts_with('-') {
             finished = is_exec;
             is_exec |= text == "exec";
-            return word;
+            return Some(word);
         }
         finished = text == "--";
-        let name = text[1..].split('=').next().unwrap_or_default();
-        if name.len() > 1 && LONG_FLAGS.contains(&name) { OsString::from(format!("-{text}")) } else { word }
+        let (name, value) = match text.trim_start_matches('-').split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text.trim_start_matches('-'), None),
+        };
+        if name.len() < 2 || !LONG_FLAGS.contains(&name) {
+            return Some(word);
+        }
+        match value.filter(|_| SWITCHES.contains(&name)) {
+            // Go's flag package also takes `--keep=false`.
+            Some("true" | "1" | "t" | "T") => Some(OsString::from(format!("--{name}"))),
+            Some("false" | "0" | "f" | "F") => None,
+            _ if text.starts_with("--") => Some(word),
+            _ => Some(OsString::from(format!("-{text}"))),
+        }
     };
-    arguments.into_iter().map(rewrite).collect()
+    arguments.into_iter().filter_map(rewrite).collect()
 }
+
+/// The flags without a value.
+const SWITCHES: &[&str] = &[
+    "all",
+    "debug",
+    "detach",
+    "force",
+    "ignore-paused",
+    "keep",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "quiet",
+    "systemd-cgroup",
+    "tty",
+];
 
 #[cfg(test)]
 mod tests {
@@ -363,6 +502,34 @@ mod tests {
         assert!(matches!(action, Action::Run(run) if run.no_subreaper && run.detach && run.create.id == "c"));
         let (globals, _) = parsed("minicon --log-format=json --root /r --root /s state state");
         assert_eq!((globals.log_format.as_str(), globals.root), ("json", Some("/s".into())));
+    }
+
+    #[test]
+    fn both_ways_to_parse_agree() {
+        for line in [
+            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true state c",
+            "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
+            "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
+            "minicon kill c KILL",
+            "minicon delete --force --force c",
+            "minicon spec --rootless",
+            "minicon list -f json",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let plain = parse_plainly(&words).expect("the plain way");
+            let tree = parse_with_tree(words).expect("the tree's way");
+            assert_eq!(format!("{plain:?}"), format!("{tree:?}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_global_flag_is_read_plainly() {
+        for flag in Globals::augment_args(Command::new("minicon")).get_arguments() {
+            let long = flag.get_long().expect("a long flag");
+            let value = if flag.get_action().takes_values() { "=text" } else { "" };
+            let words = ["minicon".to_owned(), format!("--{long}{value}"), "list".to_owned()].map(OsString::from);
+            assert_eq!(called(&words), Some("list"), "{long}");
+        }
     }
 
     #[test]

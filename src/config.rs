@@ -5,11 +5,12 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{Capability, Process, Spec};
+use oci_spec::runtime::{Capability, PosixRlimitType, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Problem, Result};
+use crate::plan::ConfigPath;
 
 /// A configuration and what to warn about.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub text: Vec<u8>,
     /// Values that the specification tells a runtime to warn about and ignore.
     pub warnings: Vec<String>,
+    /// What is wrong already, to be told together with what the plan finds.
+    pub problems: Vec<Problem>,
 }
 
 /// Reads `config.json` of a bundle directory (runtime-spec, bundle.md).
@@ -38,27 +41,35 @@ pub fn read_bundle(bundle: &Path) -> Result<Config> {
 
 /// Parses a configuration document.
 pub fn parse(text: Vec<u8>) -> Result<Config> {
-    let (spec, warnings) = parse_document::<Spec>(&text, "config.json", "process")?;
-    Ok(Config { spec, text, warnings })
+    let (spec, found) = parse_document::<Spec>(&text, "config.json", "process")?;
+    Ok(Config { spec, text, warnings: found.warnings, problems: found.problems })
 }
 
 /// Reads and parses the process document of `exec --process`; its capabilities may be unknown as well.
 pub fn read_process(file: &Path) -> Result<(Process, Vec<String>)> {
     let text = std::fs::read(file).map_err(|error| Error::new(format!("read {}: {error}", file.display())))?;
-    parse_document::<Process>(&text, "the process document", "")
+    let (process, found) = parse_document::<Process>(&text, "the process document", "")?;
+    if found.problems.is_empty() { Ok((process, found.warnings)) } else { Err(Error::config(found.problems)) }
 }
 
-fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -> Result<(T, Vec<String>)> {
+/// What was noticed while a document was mended.
+#[derive(Default)]
+struct Found {
+    warnings: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -> Result<(T, Found)> {
     if let Ok(document) = serde_json::from_slice(text) {
-        return Ok((document, Vec::new()));
+        return Ok((document, Found::default()));
     }
     let mut value: Value = serde_json::from_slice(text).map_err(|error| {
         Error::new(format!("{name} is not valid JSON: {error}"))
             .hint("check it with `jq . FILE`; a comma or quote is missing")
     })?;
-    let mut warnings = Vec::new();
-    mend(&mut value, process, &mut warnings);
-    serde_path_to_error::deserialize(value).map(|document| (document, warnings)).map_err(|error| {
+    let mut found = Found::default();
+    mend(&mut value, process, &mut found);
+    serde_path_to_error::deserialize(value).map(|document| (document, found)).map_err(|error| {
         let path = error.path().to_string();
         let at = if path == "." { name.to_owned() } else { path };
         Error::config(vec![Problem::new(at, error.into_inner().to_string())])
@@ -66,10 +77,12 @@ fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -
 }
 
 /// Takes out or rewrites the values that the crate `oci-spec` refuses although they are no reason to fail.
-fn mend(document: &mut Value, process: &str, warnings: &mut Vec<String>) {
+fn mend(document: &mut Value, process: &str, found: &mut Found) {
     let process = if process.is_empty() { Some(&mut *document) } else { document.get_mut(process) };
     if let Some(process) = process {
-        mend_capabilities(process, warnings);
+        mend_required(process);
+        mend_rlimits(process, &mut found.problems);
+        mend_capabilities(process, &mut found.warnings);
         mend_scheduler_flags(process);
         mend_cpu_affinity(process);
     }
@@ -82,6 +95,33 @@ fn mend(document: &mut Value, process: &str, warnings: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// What is missing is left for the plan to find, which knows what else is wrong. No user is root, as in runc.
+fn mend_required(process: &mut Value) {
+    let Some(process) = process.as_object_mut() else { return };
+    process.entry("cwd").or_insert("".into());
+    if let Some(user) = process.entry("user").or_insert(serde_json::json!({})).as_object_mut() {
+        user.entry("uid").or_insert(0.into());
+        user.entry("gid").or_insert(0.into());
+    }
+}
+
+/// "The runtime MUST generate an error for any values which cannot be mapped to a relevant kernel interface" (config.md,
+/// POSIX process, rlimits).
+fn mend_rlimits(process: &mut Value, problems: &mut Vec<Problem>) {
+    let Some(Value::Array(rlimits)) = process.get_mut("rlimits") else { return };
+    let mut index = 0;
+    rlimits.retain(|rlimit| {
+        let name = rlimit.get("type").filter(|name| name.is_string());
+        let is_known = name.is_none_or(|name| serde_json::from_value::<PosixRlimitType>(name.clone()).is_ok());
+        if let Some(name) = name.filter(|_| !is_known) {
+            let at = ConfigPath::new("process.rlimits").index(index).field("type");
+            problems.push(Problem::new(at, format!("unknown resource limit {name}: see getrlimit(2)")));
+        }
+        index += 1;
+        is_known
+    });
 }
 
 /// "Any value which cannot be mapped to a relevant kernel interface, or cannot be granted otherwise, MUST be logged as

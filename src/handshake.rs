@@ -34,7 +34,7 @@
 //! Both fifos are opened for reading and writing before the clone and inherited, so nothing is opened again after
 //! pivot_root and no /proc is needed. `exec` has the same channel and no gate: Ready, Committed, execve.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -82,6 +82,11 @@ pub enum Message {
 pub struct Channel(OwnedFd);
 
 impl Channel {
+    /// The descriptor's number.
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Two connected ends.
     pub fn pair() -> Result<(Channel, Channel)> {
         channel::pair().map(|(one, other)| (Channel(one), Channel(other)))
@@ -172,6 +177,11 @@ const EXEC_FIFO: &str = "exec.fifo";
 const RESULT_FIFO: &str = "exec.result";
 
 impl Gate {
+    /// The descriptors' numbers.
+    pub fn numbers(&self) -> [RawFd; 2] {
+        [self.exec.as_raw_fd(), self.result.as_raw_fd()]
+    }
+
     /// Makes and opens the two fifos in the container's directory.
     pub fn create(directory: &Path) -> Result<Gate> {
         let open = |name: &str, mode: u32| {

@@ -33,7 +33,9 @@ impl Log {
     /// The error that ends this command. With a log file it goes to stderr as well.
     pub fn error(&self, prefix: &str, error: &Error) {
         let line = |text: String| if prefix.is_empty() { text } else { format!("{prefix}: {text}") };
-        self.write("error", &line(error.headline()), error.log_fields(), &line(error.text()));
+        // A line a message in a file; to a person the whole, on lines of its own.
+        let text = if self.file.is_some() { error.text().replace("\n  ", "; ") } else { error.text() };
+        self.write("error", &line(error.headline()), error.log_fields(), &line(text));
         if self.file.is_some() {
             eprintln!("{}", line(error.text()));
         }

@@ -1,17 +1,24 @@
 //! argv to one command, one error printed, one exit code.
+#![no_main]
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use minicon::cli::{self, Action};
 use minicon::log::Log;
 use minicon::runtime;
 
-fn main() -> ExitCode {
-    let (globals, action) = match cli::parse(std::env::args_os().collect()) {
+minicon::main!(perform);
+
+fn perform(arguments: Vec<OsString>) -> u8 {
+    if cli::called(&arguments).is_some_and(runtime::puts_process_inside) {
+        // Before all else, as it starts this program again. Should it fail, the command will try again and tell.
+        let _ = runtime::seal::execute_from_read_only_copy();
+    }
+    let (globals, action) = match cli::parse(arguments) {
         Ok(parsed) => parsed,
         Err(usage) => {
             let _ = usage.print();
-            return ExitCode::from(u8::from(usage.use_stderr()));
+            return u8::from(usage.use_stderr());
         }
     };
     let (prefix, failure) = words_of_failure(&action);
@@ -19,14 +26,14 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => {
             Log::default().error("", &error);
-            return ExitCode::FAILURE;
+            return 1;
         }
     };
     match runtime::perform(action, &globals, log) {
-        Ok(status) => ExitCode::from(status as u8),
+        Ok(status) => status as u8,
         Err((log, error)) => {
             log.error(prefix, &error);
-            ExitCode::from(failure)
+            failure
         }
     }
 }

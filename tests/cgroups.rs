@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use oci_spec::runtime::LinuxResources;
 
-const KILLED: rustix::process::Signal = rustix::process::Signal::KILL;
+const KILLED: i32 = libc::SIGKILL;
 
 /// A cgroup of this test's own; whatever happens, nothing of it stays.
 struct Sandbox {
@@ -306,7 +306,7 @@ fn kill_reaches_everyone_below_and_removal_takes_nested_cgroups() -> Result<()> 
     pids.sort_unstable();
     assert_eq!(pids, children.map(Pid::as_raw));
     let again = Cgroup::open(&paths);
-    again.kill(rustix::process::Signal::TERM)?;
+    again.kill(libc::SIGTERM)?;
     for child in children {
         assert_eq!(waitpid(child, None), Ok(WaitStatus::Signaled(child, Signal::SIGTERM, false)));
     }
@@ -451,7 +451,7 @@ fn v2_alone_works_too() -> Result<()> {
     assert_eq!(refused.headline(), "container's cgroup is not empty: 2 process(es) found");
     cgroup.freeze()?;
     assert!(cgroup.is_frozen()?);
-    cgroup.kill(rustix::process::Signal::TERM)?;
+    cgroup.kill(libc::SIGTERM)?;
     assert!(cgroup.is_frozen()?);
     cgroup.thaw()?;
     assert!(!cgroup.is_frozen()?);

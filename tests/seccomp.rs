@@ -1,12 +1,18 @@
-//! The seccomp compiler, as a whole: against what the spec says (`verdicts`), against libseccomp as runc calls it
-//! (`oracle`), and in the kernel (`kernel`). Needs Debian's libseccomp-dev; only `kernel` needs root.
+//! The seccomp compiler, as a whole: against what the spec says (`verdicts`, and `model` for any policy), against
+//! libseccomp as runc calls it (`oracle`), and in the kernel (`kernel`). Needs Debian's libseccomp-dev.
 
 #[path = "seccomp/interpreter.rs"]
 mod interpreter;
 #[path = "seccomp/kernel.rs"]
 mod kernel;
+#[path = "seccomp/libseccomp.rs"]
+mod libseccomp;
+#[path = "seccomp/model.rs"]
+mod model;
 #[path = "seccomp/oracle.rs"]
 mod oracle;
+#[path = "seccomp/policies.rs"]
+mod policies;
 #[path = "seccomp/verdicts.rs"]
 mod verdicts;
 
@@ -29,6 +35,9 @@ const AUDIT_X86_64: u32 = 0xc000_003e;
 const AUDIT_I386: u32 = 0x4000_0003;
 const AUDIT_AARCH64: u32 = 0xc000_00b7;
 const AUDIT_ARM: u32 = 0x4000_0028;
+
+const EPERM: u32 = ERRNO | 1;
+const ENOSYS: u32 = ERRNO | 38;
 
 const X32_BIT: u32 = 0x4000_0000;
 

@@ -10,27 +10,7 @@ use crate::call;
 use crate::error::{Error, Result};
 use crate::sys::Fd;
 
-/// Reads a file to its end.
-pub(super) fn read(path: &Path) -> Result<String> {
-    let file = open(path, OFlags::RDONLY)?;
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match call!("read"(Fd(&file)) => rustix::io::read(&file, &mut buffer))? {
-            0 => break,
-            length => text.extend_from_slice(&buffer[..length]),
-        }
-    }
-    String::from_utf8(text).map_err(|_| Error::new(format!("{}: not text", path.display())))
-}
-
-/// Reads a file that holds one value, without the newline.
-pub(super) fn read_value(path: &Path) -> Result<String> {
-    let file = open(path, OFlags::RDONLY)?;
-    let mut buffer = [0; 4096];
-    let length = call!("read"(Fd(&file)) => rustix::io::read(&file, &mut buffer))?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
-}
+pub(super) use crate::sys::file::{read, read_line as read_value};
 
 /// Opens a file for writing.
 pub(super) fn open_to_write(path: &Path) -> Result<OwnedFd> {

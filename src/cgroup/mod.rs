@@ -15,7 +15,7 @@ mod probe;
 mod processes;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -247,6 +247,11 @@ pub struct Entrance {
 }
 
 impl Entrance {
+    /// The descriptors' numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        self.v1.iter().chain(&self.v2).map(AsRawFd::as_raw_fd)
+    }
+
     /// The v2 directory, for clone3(2) with CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(OwnedFd::as_fd)

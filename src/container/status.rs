@@ -1,12 +1,13 @@
 //! What a container is doing, observed, and what may be done with it then: the whole lifecycle in one table.
 
 use std::fmt;
-use std::fs;
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
 use super::Container;
 use crate::error::{Error, Result};
+use crate::sys::file;
 
 /// The states of runtime.md, and `paused`, which engines know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl Stat {
 
 /// Reads `/proc/PID/stat`; None if there is no such process.
 pub fn read_stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&file::read_line(Path::new(&format!("/proc/{pid}/stat"))).ok()?)
 }
 
 /// The second field is the command's name in parentheses and may hold anything, so the fields are counted from the

@@ -89,11 +89,6 @@ pub fn remount(place: &OwnedFd, plan: &Mount) -> Result<()> {
     mount::mount("none", &place_path(place)?, "", flags, &plan.options.data_string())
 }
 
-/// Propagation of what is mounted at the working directory.
-pub fn set_propagation_here(flags: u64) -> Result<()> {
-    mount::mount("none", Path::new("."), "", flags, "")
-}
-
 /// `/proc/self/fd/N`, if /proc is procfs and not something that looks like it.
 fn place_path(place: &OwnedFd) -> Result<PathBuf> {
     let directory = "/proc/self/fd";

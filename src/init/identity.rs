@@ -147,18 +147,16 @@ pub fn become_user(identity: &Identity) -> Result<()> {
     Ok(())
 }
 
-/// Drops every capability that is in the bounding set and not wanted there.
+/// Drops every capability that is not wanted from the bounding set.
 fn drop_bounding(wanted: u64) -> Result<()> {
-    for number in 0..u64::BITS {
+    for number in (0..u64::BITS).filter(|number| wanted & 1 << number == 0) {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::capability_is_in_bounding_set(capability) {
-            // EINVAL: beyond the last capability of this kernel.
-            Err(_) => break,
-            Ok(true) if wanted & 1 << number == 0 => {
-                let dropped = rustix::thread::remove_capability_from_bounding_set(capability);
-                call!("prctl"("PR_CAPBSET_DROP", number) => dropped).step(|| "drop a capability")?;
-            }
-            Ok(_) => {}
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // Beyond the last capability of this kernel.
+            Err(Errno::INVAL) => break,
+            // Without CAP_SETPCAP, but there is nothing to drop.
+            Err(Errno::PERM) if rustix::thread::capability_is_in_bounding_set(capability) == Ok(false) => {}
+            dropped => call!("prctl"("PR_CAPBSET_DROP", number) => dropped).step(|| "drop a capability")?,
         }
     }
     Ok(())

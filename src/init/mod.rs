@@ -20,7 +20,7 @@ mod proc;
 mod root;
 mod rootfs;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::Entrance;
 use crate::console;
@@ -65,8 +65,8 @@ pub struct Join<'a> {
     pub channel: Channel,
     /// The way into the cgroups.
     pub cgroup: Entrance,
-    /// The container's init, and its namespaces to join (`CLONE_NEW*`).
-    pub target: (OwnedFd, u32),
+    /// The container's namespaces (`CLONE_NEW*`), and its init to join them through unless we are in them already.
+    pub namespaces: (u32, Option<&'a OwnedFd>),
     /// The container's root, where no mount namespace leads there.
     pub root: Option<OwnedFd>,
     /// How many descriptors from 3 on the program gets.
@@ -75,6 +75,14 @@ pub struct Join<'a> {
 
 /// The life of a container's init, up to the program.
 pub fn start(start: Start<'_>) -> ! {
+    close_what_is_not_ours(
+        start.preserved_fds,
+        [start.channel.number()]
+            .into_iter()
+            .chain(start.gate.numbers())
+            .chain(start.cgroup.numbers())
+            .chain(start.joins.iter().map(|(_, fd)| fd.as_raw_fd())),
+    );
     let prepared = prepare(&start);
     let Start { plan, record, channel, gate, preserved_fds, .. } = start;
     let program = match prepared {
@@ -91,6 +99,12 @@ pub fn start(start: Start<'_>) -> ! {
     process::exit(1)
 }
 
+/// The clone has copied the runtime's descriptors: its lock, its end of the channel, its sockets.
+fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
+    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).collect();
+    process::close_all_but(&kept);
+}
+
 /// Everything up to "created", one step a line, in the kernel's order.
 fn prepare(start: &Start<'_>) -> Result<Executable> {
     let Start { plan, channel, .. } = start;
@@ -103,7 +117,7 @@ fn prepare(start: &Start<'_>) -> Result<Executable> {
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
     run_hooks(plan, start.record, HookKind::CreateContainer, "creating")?;
     rootfs::leave(&plan.rootfs, &root)?;
-    rootfs::finish(plan, &root, channel)?;
+    rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
     identity::apply_limits(&plan.program.limits)?;
     let program = assume(&plan.program, proc.as_ref(), channel)?;
@@ -128,6 +142,9 @@ fn wait_and_execute(
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
+    let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
+    let own = [join.channel.number()].into_iter().chain(init).chain(join.cgroup.numbers());
+    close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)
 }

@@ -120,8 +120,7 @@ fn make_detached(plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Res
 fn explain(error: Error, kind: &str) -> Error {
     match (error.call_name(), error.errno()) {
         (Some("fsopen"), Some(Errno::NODEV)) => {
-            let message = format!("the kernel knows no file system of type {kind:?}");
-            Error::new(message).hint("see /proc/filesystems; for a bind mount add the option \"bind\"")
+            error.hint("the kernel knows no file system of this type, see /proc/filesystems; for a bind mount add the option \"bind\"")
         }
         (_, Some(Errno::PERM)) if kind == "sysfs" => {
             error.hint("sysfs needs a network namespace of the container's own; bind-mount the host's /sys instead")

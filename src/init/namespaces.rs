@@ -46,15 +46,17 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
 
 /// Joins a running container, through its init: setns(2) with a pidfd takes all namespaces at once (Linux 5.8).
 pub fn join_container(join: &Join<'_>) -> Result<()> {
-    let (init, kinds) = (&join.target.0, join.target.1);
+    let (kinds, init) = join.namespaces;
     call!("setsid"() => rustix::process::setsid())?;
     if let Some(keyring) = join.keyring {
         join_keyring(keyring)?;
     }
     // From here on a process of the container can see us (CVE-2016-9962).
     hide()?;
-    if kinds != 0 {
-        process::setns(init, kinds).step(|| "join the container's namespaces")?;
+    // The pid namespace is one to be born into: the runtime has seen to that.
+    let others = kinds & !Kind::Pid.flag();
+    if let Some(init) = init.filter(|_| others != 0) {
+        process::setns(init, others).step(|| "join the container's namespaces")?;
     }
     if let Some(root) = &join.root {
         call!("fchdir"(sys::Fd(root)) => rustix::process::fchdir(root))?;

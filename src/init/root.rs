@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use crate::call;
 use crate::error::{Error, Result};
-use crate::sys::{self, path::openat2};
+use crate::sys;
+use crate::sys::path::{openat2, openat2_if_there};
 
 /// The container's root directory, opened. There is no other way to a path below it.
 #[derive(Debug)]
@@ -53,10 +54,9 @@ impl Root {
 
     /// As [`Root::open`]; None if nothing is there.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
-        match self.open(path) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if matches!(error.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
-            Err(error) => Err(error),
+        match openat2_if_there(&self.directory, path, OFlags::PATH, Mode::empty(), INSIDE) {
+            Err(Errno::NOTDIR) => Ok(None),
+            found => call!("openat2"(sys::Fd(&self.directory), path.display()) => found),
         }
     }
 
@@ -78,9 +78,9 @@ impl Root {
 
     fn directory_through(&self, path: &Path, resolve: ResolveFlags, links: usize) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        match openat2(&self.directory, path, flags, Mode::empty(), resolve) {
-            Err(error) if error.errno() == Some(Errno::NOENT) => {}
-            opened => return opened,
+        let found = openat2_if_there(&self.directory, path, flags, Mode::empty(), resolve);
+        if let Some(found) = call!("openat2"(sys::Fd(&self.directory), path.display()) => found)? {
+            return Ok(found);
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return openat2(&self.directory, path, flags, Mode::empty(), resolve);

@@ -12,9 +12,10 @@ use crate::call;
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Message};
+use crate::plan::devices::Node;
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::namespaces::{Kind, Namespaces};
-use crate::plan::rootfs::{Leave, Node, Rootfs, What};
+use crate::plan::rootfs::{Leave, Rootfs, What};
 use crate::plan::{Condition, ConfigPath, Plan, Step};
 use crate::sys::{self, mount, mount::Attributes};
 
@@ -29,7 +30,7 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         }
         let done = match &step.what {
             What::Mount(mount) => match mounts::perform(&root, mount, index, channel) {
-                Ok(Some(covering)) => part_from_host(plan, namespaces, &covering).map(|()| root.cover(covering)),
+                Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
                 done => done.map(drop),
             },
             What::Directory(path) => root.directory(path).map(drop),
@@ -51,14 +52,11 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     if namespaces.creates(Kind::Mount) {
         mount::set_root_propagation(plan.propagation).step(|| "set the propagation of the host's tree")?;
     }
-    let tree = if namespaces.has(Kind::User) {
-        ask_for_mount(channel, None)?
-    } else {
-        mount::clone_tree_at(CWD, &plan.path, true)?
-    };
+    let tree =
+        if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
-        part_from_host(plan, namespaces, &tree)?;
+        part_from_host(plan, &tree)?;
         // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
@@ -68,9 +66,9 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
 }
 
 /// With shared propagation a copy is a peer of the host's mount, where all that is mounted inside would appear. Volumes
-/// stay peers, the root does not. What the runtime copies for a user namespace has parted already.
-fn part_from_host(plan: &Rootfs, namespaces: &Namespaces, tree: &OwnedFd) -> Result<()> {
-    if plan.propagation & ms::SHARED == 0 || namespaces.has(Kind::User) {
+/// stay peers, the root does not.
+fn part_from_host(plan: &Rootfs, tree: &OwnedFd) -> Result<()> {
+    if plan.propagation & ms::SHARED == 0 {
         return Ok(());
     }
     classic::set_attributes(tree, &Attributes { propagation: ms::SLAVE, ..Attributes::default() }, true)
@@ -158,15 +156,15 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
                 if let Some(old) = old {
                     // The old root lies on the new one now, and its going must not reach the host. "." still is the new
                     // one, whose volumes must stay peers of the host's.
-                    call!("fchdir"(sys::Fd(&old)) => rustix::process::fchdir(&old))?;
-                    classic::set_propagation_here(ms::SLAVE | ms::REC)?;
+                    let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
+                    classic::set_attributes(&old, &slave, true)?;
                 }
                 // On the new root lies the old, and on that what mounts at `/` have covered.
                 for _ in 0..=root.covered() {
                     mount::detach(".")?;
                 }
             }
-            // The root's mount lies over `/` already, where joining the namespace will find it.
+            // Without pivot_root the mount that lies over `/` already is what moving one there would give.
             Leave::Cover | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
         }
         call!("chdir"("/") => rustix::process::chdir("/"))?;
@@ -185,11 +183,12 @@ fn check_is_root(root: &Root) -> Result<()> {
     Err(Error::new("/ is not the container's root"))
 }
 
-/// The steps that need the container's root to be `/`.
-pub fn finish(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
+/// The steps that need the container's root to be `/`. The root's descriptor ends here: no working directory can be
+/// reached through it.
+pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
     let mut masks = Masks::default();
     for step in &plan.rootfs.finish {
-        finish_one(plan, root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
+        finish_one(plan, &root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(())
 }

@@ -2,7 +2,9 @@
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
 pub mod cgroup;
+mod cgroup_mounts;
 pub mod device_rules;
+pub mod devices;
 pub mod hooks;
 pub mod identity;
 pub mod limits;
@@ -15,6 +17,7 @@ mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+mod text;
 
 use std::fmt;
 use std::path::Path;
@@ -105,10 +108,18 @@ pub struct Program {
     pub console_size: Option<(u16, u16)>,
 }
 
+impl Host {
+    /// Whether the runtime makes mounts for a container in a user namespace: it may see sources that the mapped root may
+    /// not. Without privileges it has no right to mount, and init sees what its user sees.
+    fn mounts_for(&self, namespaces: &Namespaces) -> bool {
+        namespaces.has(namespaces::Kind::User) && self.user.0 == 0
+    }
+}
+
 impl Plan {
     /// Decides everything for a new container. All that is wrong with the configuration is told at once.
     pub fn build(config: &Config, request: &Request<'_>, host: &Host) -> Result<Plan> {
-        let (spec, mut problems, mut warnings) = (&config.spec, Vec::new(), config.warnings.clone());
+        let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
         check_unsupported(spec, host, problems);
@@ -131,7 +142,7 @@ impl Plan {
                 None
             }
         };
-        let (program, rootfs) = with_request(program, rootfs, request);
+        let (program, rootfs) = with_request(program, rootfs, request, host.mounts_for(&namespaces));
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
         match program {
             Some(program) if problems.is_empty() => {
@@ -170,11 +181,16 @@ impl Program {
 }
 
 /// What the command line and the caller's environment add: socket activation and readiness.
-fn with_request(program: Option<Program>, mut rootfs: Rootfs, request: &Request<'_>) -> (Option<Program>, Rootfs) {
+fn with_request(
+    program: Option<Program>,
+    mut rootfs: Rootfs,
+    request: &Request<'_>,
+    by_runtime: bool,
+) -> (Option<Program>, Rootfs) {
     let mut variables = request.environment.to_vec();
     // The socket's directory can be had in a mount namespace only.
     if let Some(directory) = request.notify_directory.filter(|_| rootfs.leave != rootfs::Leave::Chroot) {
-        rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify"), ConfigPath::new("mounts")));
+        rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify", by_runtime), ConfigPath::new("mounts")));
         variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
     }
     let program = program.map(|mut program| {

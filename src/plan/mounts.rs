@@ -6,7 +6,7 @@ use oci_spec::runtime::Spec;
 
 use super::mount_options::{self, Recursion, attribute, ms};
 use super::namespaces::{IdMap, Kind, Namespaces, id_map};
-use super::{ConfigPath, Request};
+use super::{ConfigPath, Host, Request};
 use crate::error::Problem;
 
 /// One mount, decided.
@@ -148,6 +148,7 @@ impl Options {
 pub fn plan(
     spec: &Spec,
     request: &Request<'_>,
+    host: &Host,
     namespaces: &Namespaces,
     problems: &mut Vec<Problem>,
 ) -> Vec<(Mount, ConfigPath)> {
@@ -172,19 +173,19 @@ pub fn plan(
         let is_bind = matches!(source, Source::Bind { .. });
         options.classic |= !is_bind && needs_classic_call(&options);
         let no_symlinks = matches!(kind, "proc" | "sysfs");
-        let by_runtime = is_bind && (namespaces.has(Kind::User) || options.id_map.is_some());
+        let by_runtime = is_bind && (host.mounts_for(namespaces) || options.id_map.is_some());
         mounts.push((Mount { destination, source, options, by_runtime, no_symlinks }, at));
     }
     mounts
 }
 
 /// A plain bind mount that the runtime adds.
-pub fn bind(source: &Path, destination: &str) -> super::rootfs::What {
+pub fn bind(source: &Path, destination: &str, by_runtime: bool) -> super::rootfs::What {
     super::rootfs::What::Mount(Box::new(Mount {
         destination: destination.into(),
         source: Source::Bind { path: source.to_owned(), recursive: false },
         options: Options::default(),
-        by_runtime: true,
+        by_runtime,
         no_symlinks: false,
     }))
 }

@@ -54,7 +54,7 @@ pub enum Terminal {
 
 /// Makes a container, one step a line. Whatever fails, and wherever, the guards undo what was done.
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
-    let bundle = find_bundle(&options.bundle)?;
+    let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
     let config = config::read_bundle(&bundle)?;
     let host = host::probe(&config)?;
@@ -86,6 +86,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
+    environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
@@ -94,6 +95,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     channel.send(&Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
+    environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
     channel.send(&Message::HooksDone)?;
@@ -110,8 +112,8 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     new.commit(&channel, plan) // the status becomes created; nothing is undone now
 }
 
-fn find_bundle(bundle: &Path) -> Result<PathBuf> {
-    let bundle = if bundle.as_os_str().is_empty() { Path::new(".") } else { bundle };
+fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
+    let bundle = bundle.unwrap_or(Path::new("."));
     fs::canonicalize(bundle).map_err(|error| {
         Error::new(format!("the bundle {}: {error}", bundle.display()))
             .hint("--bundle names the directory of config.json")
@@ -130,15 +132,16 @@ fn check_root(plan: &Plan) -> Result<()> {
         .hint("unpack an image there, for example `umoci unpack`, or a busybox"))
 }
 
-/// The rules of runc between the terminal that the configuration wants and the flags, in its words.
+/// The rules of runc between the terminal that the configuration wants and the flags. Its words too, even its name in
+/// them: people search for them.
 fn check_terminal(options: &cli::Create, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>> {
     let at = ConfigPath::new("process.terminal");
     match (&options.console_socket, plan.program.terminal, terminal) {
         (None, true, Terminal::Handed) => {
-            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket").at(at))
+            Err(Error::new("cannot allocate tty if runc will detach without setting console socket").at(at))
         }
         (Some(_), _, Terminal::Ours) | (Some(_), false, Terminal::Handed) => {
-            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty").at(at))
+            Err(Error::new("cannot use console socket if runc will not detach or allocate tty").at(at))
         }
         (Some(socket), true, Terminal::Handed) => ConsoleSocket::connect(socket).map(Some),
         (None, ..) => Ok(None),

@@ -8,12 +8,12 @@ use rustix::fs::{Mode, OFlags};
 
 use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
-use super::{Environment, foreground, listener, open_init};
+use super::{Environment, foreground, listener, open_init, spawn};
 use crate::call;
 use crate::cgroup::Cgroup;
 use crate::cli;
 use crate::config::{self, Config};
-use crate::console::ConsoleSocket;
+use crate::console::{self, ConsoleSocket};
 use crate::container::status::{self, Status, Verb};
 use crate::container::{Container, Record};
 use crate::error::{Context, Error, Problem, Result};
@@ -52,6 +52,9 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     }
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
+    }
+    if let Some(master) = &console {
+        console::copy_size(master); // before the program can ask
     }
     joining.execute()?;
     match signals {
@@ -99,9 +102,7 @@ fn with_flags(
         if process.capabilities().is_none() {
             process.set_capabilities(own.capabilities().clone());
         }
-        for (given, container) in [(process.oom_score_adj(), own.oom_score_adj())] {
-            process.set_oom_score_adj(given.or(container));
-        }
+        process.set_oom_score_adj(process.oom_score_adj().or(own.oom_score_adj()));
         return Ok(process);
     }
     if options.command.is_empty() {
@@ -198,11 +199,9 @@ fn no_capabilities() -> LinuxCapabilities {
 
 fn check_terminal(options: &cli::Exec, program: &Program) -> Result<Option<ConsoleSocket>> {
     match (&options.console_socket, program.terminal, options.detach) {
-        (None, true, true) => {
-            Err(Error::new("cannot allocate tty if runtime will detach without setting console socket"))
-        }
+        (None, true, true) => Err(Error::new("cannot allocate tty if runc will detach without setting console socket")),
         (Some(_), _, false) | (Some(_), false, true) => {
-            Err(Error::new("cannot use console socket if runtime will not detach or allocate tty"))
+            Err(Error::new("cannot use console socket if runc will not detach or allocate tty"))
         }
         (Some(socket), true, true) => ConsoleSocket::connect(socket).map(Some),
         (None, ..) => Ok(None),
@@ -227,17 +226,26 @@ impl Joining {
         let to_join = |kind: &&Kind| **kind != Kind::User || !shares_user_namespace(record);
         let kinds = record.namespaces.iter().filter(to_join).fold(0, |flags, kind| flags | kind.flag());
         let root = (!record.namespaces.contains(&Kind::Mount)).then(|| open_root(record)).transpose()?;
+        let (keyring, preserved_fds) = (record.keyring.as_deref(), options.preserve_fds);
+        if kinds & Kind::User.flag() != 0 && !rustix::process::geteuid().is_root() {
+            // Without privileges all the others can be joined only from inside the user namespace.
+            let directory = cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
+            let directory = directory.map_err(|error| Error::new(error.to_string()))?;
+            let enter = || process::setns(&init, kinds).step(|| "join the container's namespaces");
+            let namespaces = (kinds, None);
+            let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, root, preserved_fds })
+            })?;
+            return Ok(Joining { child, channel: ours, executed: false });
+        }
         if record.namespaces.contains(&Kind::Pid) {
             // Takes effect for our children only; we make no other.
             process::setns(&init, Kind::Pid.flag()).step(|| "join the container's pid namespace")?;
         }
-        let keyring = record.keyring.as_deref();
-        let target = (init, kinds & !Kind::Pid.flag());
-        let preserved_fds = options.preserve_fds;
         match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
             Cloned::Child => {
-                drop(ours);
-                init::join(init::Join { program, keyring, channel: theirs, cgroup, target, root, preserved_fds })
+                let namespaces = (kinds, Some(&init));
+                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, root, preserved_fds })
             }
             Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
         }

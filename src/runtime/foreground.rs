@@ -13,10 +13,7 @@ use crate::sys::process::{self, Child};
 
 /// Waits for a child of ours and returns its exit status, 128 and the signal's number if one ended it.
 pub fn wait(child: &Child, terminal: Option<OwnedFd>, signals: &OwnedFd) -> Result<i32> {
-    let raw = terminal.as_ref().and_then(|master| {
-        console::copy_size(master);
-        RawMode::enter()
-    });
+    let raw = terminal.as_ref().and_then(|_| RawMode::enter());
     let status = relay(child, terminal.as_ref(), signals);
     drop(raw);
     status
@@ -25,6 +22,7 @@ pub fn wait(child: &Child, terminal: Option<OwnedFd>, signals: &OwnedFd) -> Resu
 fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result<i32> {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let (mut reading, mut showing) = (terminal.is_some(), terminal.is_some());
+    let mut status = None;
     loop {
         let mut events = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&child.pidfd, PollFlags::IN)];
         let master = terminal.filter(|_| showing);
@@ -39,7 +37,7 @@ fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result
         let ready = |index: usize| events.get(index).is_some_and(|event| !event.revents().is_empty());
         let (signalled, exited, output, input) = (ready(0), ready(1), ready(2), ready(3));
         if signalled {
-            pass_on(signals, child, terminal);
+            status = pass_on(signals, child, terminal).or(status);
         }
         if let Some(master) = terminal {
             if output && showing {
@@ -54,16 +52,18 @@ fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result
             }
         }
         if exited {
-            return reap(child);
+            return status.map_or_else(|| reap(child), Ok);
         }
     }
 }
 
-/// Every signal that we get is the program's, but those about our own children and our terminal's size.
-fn pass_on(signals: &OwnedFd, child: &Child, terminal: Option<&OwnedFd>) {
+/// Every signal that we get is the program's, but those about our own children and our terminal's size. Returns the
+/// program's exit status if it was reaped with the others.
+fn pass_on(signals: &OwnedFd, child: &Child, terminal: Option<&OwnedFd>) -> Option<i32> {
+    let mut status = None;
     for signal in process::pending_signals(signals) {
         match signal {
-            libc::SIGCHLD => reap_orphans(child.pid),
+            libc::SIGCHLD => status = reap_all(child).or(status),
             libc::SIGWINCH => {
                 if let Some(master) = terminal {
                     console::copy_size(master);
@@ -73,26 +73,18 @@ fn pass_on(signals: &OwnedFd, child: &Child, terminal: Option<&OwnedFd>) {
             _ => drop(process::send_signal(&child.pidfd, signal)),
         }
     }
+    status
 }
 
-/// As a subreaper we inherit orphans. The child itself is left for the end.
-fn reap_orphans(child: i32) {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // Peeking shows one zombie at a time; stop at the child, whose turn comes when the loop sees its pidfd.
-    while let Ok(Some(_)) = waitid(WaitId::All, peek) {
-        let Some(pid) = zombie_other_than(child) else { break };
-        let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+/// Reaps whoever has exited: as a subreaper we inherit the orphans of a container without a pid namespace.
+fn reap_all(child: &Child) -> Option<i32> {
+    let mut own = None;
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == child.pid {
+            own = Some(exit_status(status));
+        }
     }
-}
-
-fn zombie_other_than(child: i32) -> Option<Pid> {
-    let children = std::fs::read_to_string("/proc/thread-self/children").ok()?;
-    let pids = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
-    let mut zombies = pids
-        .filter(|pid| *pid != child)
-        .filter(|pid| crate::container::status::read_stat(*pid).is_some_and(|stat| stat.state == 'Z'));
-    zombies.next().and_then(Pid::from_raw)
+    own
 }
 
 /// waitpid(2) for the child; the status as a shell tells it.

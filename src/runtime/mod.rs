@@ -11,7 +11,7 @@ mod mounts;
 mod notify;
 mod report;
 mod run;
-mod seal;
+pub mod seal;
 mod spawn;
 mod spec;
 mod start;
@@ -40,12 +40,14 @@ pub struct Environment {
     pub rootless: bool,
 }
 
+/// Whether a command puts a process into a container: it then runs from a copy that nobody can write to, see [`seal`].
+pub fn puts_process_inside(command: &str) -> bool {
+    matches!(command, "create" | "run" | "exec")
+}
+
 /// Performs one command; the exit status of a success is the container's where it ran in the foreground.
 pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log, Error)> {
-    let environment = match environment(globals, log) {
-        Ok(environment) => environment,
-        Err(failed) => return Err(failed),
-    };
+    let environment = environment(globals, log)?;
     dispatch(action, globals, &environment).map_err(|error| (environment.log, error))
 }
 
@@ -59,7 +61,6 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
         process::close_on_exec_from(3)?;
     }
-    process::ignore_sigpipe();
     match action {
         Action::Create(options) => create::create(&options, environment).map(|()| 0),
         Action::Run(options) => run::run(&options, environment),

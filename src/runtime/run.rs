@@ -3,6 +3,7 @@
 use super::create::{self, Created, Terminal};
 use super::{Environment, delete, foreground, notify, start};
 use crate::cli;
+use crate::console;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::sys::process;
@@ -17,6 +18,9 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
     }
     let Created { container, init, console, plan } = create::make(&options.create, environment, terminal)?;
     drop(plan);
+    if let Some(master) = &console {
+        console::copy_size(master); // before the program can ask
+    }
     if let Err(error) = start_it(&container, environment) {
         let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
         let _ = foreground::reap(&init);

@@ -1,7 +1,7 @@
 //! Makes init: the clone, the extra process that joining some namespaces needs, the id maps.
 //! The only file of the host side that names the container side: it is where one becomes the other.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -132,25 +132,55 @@ fn become_init(inheritance: Inheritance<'_>, joins: Vec<(Kind, OwnedFd)>, channe
     init::start(init::Start { plan, record, channel, gate, cgroup, joins, preserved_fds })
 }
 
-/// An extra process joins first and then clones init as its sibling, our child.
 fn via_usher(
     inheritance: Inheritance<'_>,
     joins: Vec<(Kind, OwnedFd)>,
     theirs: Channel,
     ours: &Channel,
 ) -> Result<Child> {
+    let flags = clone_flags(inheritance.plan);
+    let cgroup = inheritance.cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
+    let cgroup = cgroup.map_err(|error| Error::new(error.to_string()))?;
+    let enter = move || join_all(&joins);
+    through_usher(enter, flags, cgroup, theirs, ours, |channel| become_init(inheritance, Vec::new(), channel))
+}
+
+/// An extra process enters first and then clones the one that is wanted as its sibling, our child. It holds copies of our
+/// descriptors too, but ends at once.
+pub fn through_usher(
+    enter: impl FnOnce() -> Result<()>,
+    flags: u64,
+    cgroup: Option<OwnedFd>,
+    theirs: Channel,
+    ours: &Channel,
+    become_it: impl FnOnce(Channel), // does not return
+) -> Result<Child> {
     let usher = match process::clone3(0, None)? {
-        Cloned::Child => usher(inheritance, &joins, theirs),
         Cloned::Parent(child) => child,
+        Cloned::Child => {
+            let flags = flags | libc::CLONE_PARENT as u64;
+            let cloned =
+                hide().and_then(|()| enter()).and_then(|()| process::clone3(flags, cgroup.as_ref().map(AsFd::as_fd)));
+            let word = match cloned {
+                Ok(Cloned::Child) => {
+                    become_it(theirs);
+                    process::exit(1)
+                }
+                Ok(Cloned::Parent(child)) => Message::Spawned(child.pid),
+                Err(error) => Message::Failed(error),
+            };
+            let _ = theirs.send(&word);
+            process::exit(0)
+        }
     };
-    drop((inheritance, joins, theirs));
+    drop((enter, become_it, theirs));
     let said = ours.expect();
     let reaped = rustix::process::waitpid(Pid::from_raw(usher.pid), WaitOptions::empty());
     call!("waitpid"(usher.pid) => reaped)?;
     match said? {
         Message::Spawned(pid) => {
             // Our own child, not reaped yet: the pid cannot have been used again.
-            let process = Pid::from_raw(pid).ok_or_else(|| Error::new("init has no pid"))?;
+            let process = Pid::from_raw(pid).ok_or_else(|| Error::new("the new process has no pid"))?;
             let pidfd = call!("pidfd_open"(pid) => rustix::process::pidfd_open(process, PidfdFlags::empty()))?;
             Ok(Child { pid, pidfd })
         }
@@ -159,23 +189,15 @@ fn via_usher(
     }
 }
 
-fn usher(inheritance: Inheritance<'_>, joins: &[(Kind, OwnedFd)], channel: Channel) -> ! {
-    let flags = clone_flags(inheritance.plan) | libc::CLONE_PARENT as u64;
-    let cloned = join_all(joins).and_then(|()| process::clone3(flags, inheritance.cgroup.v2_directory()));
-    let word = match cloned {
-        Ok(Cloned::Child) => become_init(inheritance, Vec::new(), channel),
-        Ok(Cloned::Parent(child)) => Message::Spawned(child.pid),
-        Err(error) => Message::Failed(error),
-    };
-    let _ = channel.send(&word);
-    process::exit(0)
+/// Whoever enters a namespace of others must not be open to them (CVE-2016-9962).
+fn hide() -> Result<()> {
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    call!("prctl"("PR_SET_DUMPABLE", 0) => hidden)
 }
 
 /// Namespaces that belong to the host must be joined before the user namespace, those that belong to it after; which is
 /// which only trying tells.
 fn join_all(joins: &[(Kind, OwnedFd)]) -> Result<()> {
-    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    call!("prctl"("PR_SET_DUMPABLE", 0) => hidden)?;
     let join = |(kind, fd): &(Kind, OwnedFd)| {
         process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))
     };

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// The command.
 pub fn write(options: &cli::Spec) -> Result<()> {
-    let file = options.bundle.join("config.json");
+    let file = options.bundle.clone().unwrap_or_default().join("config.json");
     let mut document = document();
     if options.rootless {
         make_rootless(&mut document);

@@ -12,7 +12,7 @@ use rustix::net::{
 use crate::call;
 use crate::error::Result;
 
-/// The longest message. An error of the container process must fit.
+/// The longest message that is sent. An error of the container process must fit.
 const LONGEST: usize = 64 * 1024;
 
 /// socketpair(2) of sequential packets, both ends close-on-exec.
@@ -39,7 +39,11 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
 /// recvmsg(2): one message and the descriptors that came with it (close-on-exec). An empty message is the end: the
 /// other side has closed its end.
 pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut buffer = vec![0; LONGEST];
+    // Asked first, because a buffer for the longest would be cleared, page by page, for a message of one byte.
+    let waiting = rustix::io::retry_on_intr(|| {
+        rustix::net::recv(&socket, &mut [0u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC).map(|(_, length)| length)
+    });
+    let mut buffer = vec![0; call!("recv"("MSG_PEEK | MSG_TRUNC") => waiting)?];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = call!("recvmsg"() => rustix::io::retry_on_intr(|| {

@@ -1,5 +1,6 @@
 //! seccomp(2).
 
+use std::fmt;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -30,19 +31,25 @@ pub fn load(filter: &Filter) -> Result<Option<OwnedFd>> {
         )
     });
     let operation = "SECCOMP_SET_MODE_FILTER";
-    let flags = format_args!("{:#x}", filter.flags).to_string();
-    let instructions = format!("{len} instructions");
-    let returned = call!("seccomp"(operation, flags, instructions) => returned)?;
-    if libc::c_ulong::from(filter.flags) & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+    let flags = Hexadecimal(filter.flags);
+    let returned = call!("seccomp"(operation, flags, format_args!("{len} instructions")) => returned)?;
+    if libc::c_ulong::from(flags.0) & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
         // SAFETY: with NEW_LISTENER a call that succeeds returns a new file descriptor, so nobody else owns it.
         return Ok(Some(unsafe { OwnedFd::from_raw_fd(returned as libc::c_int) }));
     }
     if returned != 0 {
         // With TSYNC, and without a listener, this is the thread that has another filter.
-        let thread = format!("thread {returned}");
-        return call!("seccomp"(operation, flags, thread) => Err(Errno::SRCH));
+        return call!("seccomp"(operation, flags, format_args!("thread {returned}")) => Err(Errno::SRCH));
     }
     Ok(None)
+}
+
+struct Hexadecimal(u32);
+
+impl fmt::Display for Hexadecimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
 }
 
 const _: () = {

@@ -5,6 +5,8 @@
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
 pub mod channel;
+pub mod entry;
+pub mod file;
 pub mod filter;
 pub mod mount;
 pub mod network;

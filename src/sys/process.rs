@@ -135,6 +135,30 @@ fn close_on_exec_by_listing(first: u32) -> Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor but these, close_range(2): what a clone has inherited and its part of the work has no use for.
+/// A copy of a lock, or of the other end of a channel, would keep it open for as long as we live.
+///
+/// Only for a process that leaves its objects behind: nothing that owns another descriptor may be dropped after it.
+pub fn close_all_but(kept: &[RawFd]) {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| *fd as u32).collect();
+    kept.sort_unstable();
+    let mut first = 0;
+    for fd in kept.into_iter().chain([u32::MAX]) {
+        if first < fd {
+            // SAFETY: descriptors only; the caller promises that no object that owns one of them is used or dropped.
+            let closed = outcome(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) });
+            if closed.is_err() && fd != u32::MAX {
+                // Before Linux 5.9. The range before a kept descriptor is short.
+                for fd in first..fd {
+                    // SAFETY: as above.
+                    unsafe { libc::close(fd as RawFd) };
+                }
+            }
+        }
+        first = fd.saturating_add(1);
+    }
+}
+
 /// Clears close-on-exec of the descriptors `3..3 + count`, which the caller asked to hand to the container.
 /// One of them that is not open is the caller's mistake: EBADF.
 pub fn keep_on_exec(count: u32) -> Result<()> {
@@ -150,6 +174,17 @@ pub fn keep_on_exec(count: u32) -> Result<()> {
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: reads a flag of a descriptor number.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// Opens /dev/null for each standard stream that the caller has closed, so that no file of ours takes its number and is
+/// then written to by mistake. The standard library does this in a Rust `main`, which minicon does not have.
+pub fn open_missing_stdio() {
+    for fd in 0..3 {
+        if !is_open(fd) {
+            // SAFETY: the path is a C string. open(2) takes the lowest number that is free, which is this one.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
 }
 
 /// Sends a signal through a pidfd, so that a recycled pid is never hit: pidfd_send_signal(2).

@@ -27,13 +27,13 @@ pub struct Outcome {
 
 impl Call {
     fn word(&self, offset: u32) -> u32 {
-        let argument = |offset: u32| self.arguments[(offset as usize - 16) / 8];
-        match offset {
-            0 => self.number,
-            4 => self.audit,
-            8 | 12 => 0,
-            16..64 if offset % 8 == 0 => argument(offset) as u32,
-            16..64 if offset % 8 == 4 => (argument(offset) >> 32) as u32,
+        let argument = || self.arguments[(offset as usize - 16) / 8];
+        match (offset, offset % 8) {
+            (0, _) => self.number,
+            (4, _) => self.audit,
+            (8 | 12, _) => 0,
+            (16..64, 0) => argument() as u32,
+            (16..64, 4) => (argument() >> 32) as u32,
             _ => panic!("load from offset {offset}"),
         }
     }

@@ -5,18 +5,14 @@ use serde_json::{Value, json};
 
 use crate::interpreter::{Call, run};
 use crate::{
-    ALLOW, AUDIT_AARCH64, AUDIT_ARM, AUDIT_I386, AUDIT_X86_64, ERRNO, KILL, KILL_PROCESS, LOG, NOTIFY, PROFILES, TRACE,
-    TRAP, X32_BIT, filter, policy, profile, try_filter,
+    ALLOW, AUDIT_AARCH64, AUDIT_ARM, AUDIT_I386, AUDIT_X86_64, ENOSYS, EPERM, ERRNO, KILL, KILL_PROCESS, LOG, NOTIFY,
+    PROFILES, TRACE, TRAP, X32_BIT, filter, policy, profile, try_filter,
 };
-
-const ENOSYS: u32 = ERRNO | 38;
-const EPERM: u32 = ERRNO | 1;
 
 fn answer(filter: &Filter, audit: u32, number: u32, arguments: [u64; 6]) -> u32 {
     run(&filter.program, &Call { number, audit, arguments }).answer
 }
 
-/// The answers to `read`-numbered calls of the one rule's architecture, for several values of argument 0.
 fn x86_64(value: Value) -> Filter {
     filter(&policy(value), Architecture::X86_64)
 }
@@ -49,12 +45,14 @@ fn every_action_has_the_kernels_value() {
     }
 }
 
+type Comparison = fn(u64, u64) -> bool;
+
 #[test]
 fn every_operator_compares_all_64_bits_unsigned() {
     const MASK: u64 = 0xff00_0000_0000_00f0;
     let value = 0x0000_0005_8000_0005_u64;
     let near = [0, 1, 5, 0x8000_0005, value - 1, value, value + 1, value ^ (1 << 63), value + (1 << 32), u64::MAX];
-    let operators: [(&str, fn(u64, u64) -> bool); 7] = [
+    let operators: &[(&str, Comparison)] = &[
         ("SCMP_CMP_NE", |a, v| a != v),
         ("SCMP_CMP_LT", |a, v| a < v),
         ("SCMP_CMP_LE", |a, v| a <= v),
@@ -63,7 +61,7 @@ fn every_operator_compares_all_64_bits_unsigned() {
         ("SCMP_CMP_GT", |a, v| a > v),
         ("SCMP_CMP_MASKED_EQ", |a, v| a & MASK == v & MASK),
     ];
-    for (operator, holds) in operators {
+    for &(operator, holds) in operators {
         for index in 0..6 {
             let condition = match operator {
                 "SCMP_CMP_MASKED_EQ" => json!({ "index": index, "value": MASK, "valueTwo": value, "op": operator }),
@@ -177,7 +175,6 @@ fn every_architecture_of_the_spec_is_taken() {
 #[test]
 fn a_call_newer_than_the_policy_does_not_exist() {
     let docker = filter(&profile("docker"), Architecture::X86_64);
-    // clone3 is named with another errno, mount with none; the profile's newest is faccessat2, landlock and so on.
     assert_eq!(answer(&docker, AUDIT_X86_64, 462, [0; 6]), ENOSYS);
     assert_eq!(answer(&docker, AUDIT_X86_64, X32_BIT - 1, [0; 6]), ENOSYS);
     assert_eq!(answer(&docker, AUDIT_X86_64, X32_BIT | 900, [0; 6]), ENOSYS);
@@ -204,13 +201,18 @@ fn a_call_newer_than_the_policy_does_not_exist() {
 
 #[test]
 fn arms_own_calls_do_not_count_as_the_newest() {
-    let rule = json!([{ "names": ["openat2", "set_tls"], "action": "SCMP_ACT_ALLOW" }]);
     let policy = policy(json!({
-        "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_ARM"], "syscalls": rule,
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_ARM"],
+        "syscalls": [
+            { "names": ["openat2", "set_tls"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["cacheflush"], "action": "SCMP_ACT_ERRNO" },
+        ],
     }));
     let filter = filter(&policy, Architecture::Aarch64);
     assert_eq!(answer(&filter, AUDIT_ARM, 438, [0; 6]), ENOSYS);
     assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0005, [0; 6]), ALLOW);
+    assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0002, [0; 6]), EPERM, "cacheflush is named, to no effect");
     assert_eq!(answer(&filter, AUDIT_ARM, 0x000f_0006, [0; 6]), ENOSYS);
 }
 
@@ -329,6 +331,21 @@ fn contradicting_rules_are_a_problem() {
     assert_eq!(problems.len(), 1);
     assert_eq!(problems[0].at, "linux.seccomp.syscalls[2]");
     assert_eq!(problems[0].message, "has the conditions of linux.seccomp.syscalls[0], but another action");
+}
+
+#[test]
+fn rules_that_only_seem_to_contradict_each_other_on_i386_are_taken() {
+    let rule = |value: u64, errno: u32| {
+        let condition = json!([{ "index": 0, "value": value, "op": "SCMP_CMP_EQ" }]);
+        json!({ "names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno, "args": condition })
+    };
+    let filter = x86_64(json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [rule(16, 22), rule(38, 13)],
+    }));
+    assert_eq!(answer(&filter, AUDIT_I386, 359, [38, 0, 0, 0, 0, 0]), ERRNO | 13);
+    assert_eq!(answer(&filter, AUDIT_I386, 102, [1, 0, 0, 0, 0, 0]), ERRNO | 22);
 }
 
 #[test]

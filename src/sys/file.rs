@@ -1,0 +1,37 @@
+//! Files of /proc and of the cgroup file systems, which tell no size and are short: std asks for the size first and then
+//! reads 32 bytes, 32, 64, …, and the kernel writes the whole text anew for each.
+
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::Fd;
+use crate::call;
+use crate::error::{Error, Result};
+
+/// Reads a file to its end.
+pub fn read(path: &Path) -> Result<String> {
+    let file = open(path)?;
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match call!("read"(Fd(&file)) => rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer)))? {
+            0 => break,
+            length => text.extend_from_slice(&buffer[..length]),
+        }
+    }
+    String::from_utf8(text).map_err(|_| Error::new(format!("{}: not text", path.display())))
+}
+
+/// Reads a file that holds one line, in one read(2), without the newline.
+pub fn read_line(path: &Path) -> Result<String> {
+    let file = open(path)?;
+    let mut buffer = [0; 4096];
+    let length = call!("read"(Fd(&file)) => rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer)))?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
+}
+
+fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    call!("open"(path.display()) => rustix::fs::open(path, flags, Mode::empty()))
+}

@@ -1,0 +1,23 @@
+//! The black-box tests: a container runtime, seen from outside, on this machine, as root.
+//!
+//! The runtime is minicon as built here (`cargo build --profile quick`), or the one that `RUNTIME` names: the suite
+//! holds for runc too, but for the tests that say why not.
+
+mod cgroups;
+mod commands;
+mod descriptors;
+mod errors;
+mod exec;
+mod fixtures;
+mod hooks;
+mod lifecycle;
+mod load;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod process;
+mod rootless;
+mod seccomp;
+mod support;
+mod tty;
+mod zz;

@@ -1,0 +1,217 @@
+//! Every mount option of the specification (config.md, Mounts), seen from inside; and propagation.
+
+use std::fs;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount, umount};
+use serde_json::json;
+
+use crate::support::{Test, is_minicon};
+
+/// What an option does to a fresh tmpfs: words that must (or, with `!`, must not) be in its line of mountinfo.
+const ON_TMPFS: &[(&[&str], &str)] = &[
+    (&["async"], "!sync"),
+    (&["noatime"], "noatime"),
+    (&["noatime", "atime"], "!noatime"),
+    (&["nodev"], "nodev"),
+    (&["nodev", "dev"], "!nodev"),
+    (&["nodiratime"], "nodiratime"),
+    (&["nodiratime", "diratime"], "!nodiratime"),
+    (&["dirsync"], "dirsync"),
+    (&["noexec"], "noexec"),
+    (&["noexec", "exec"], "!noexec"),
+    (&["nosuid"], "nosuid"),
+    (&["nosuid", "suid"], "!nosuid"),
+    (&["relatime"], "relatime"),
+    (&["strictatime"], "!relatime"),
+    (&["ro"], "ro"),
+    (&["ro", "rw"], "!ro"),
+    (&["sync"], "sync"),
+    (&["norelatime"], "rw"),
+    (&["nostrictatime"], "rw"),
+    (&["loud"], "rw"),
+    (&["silent"], "rw"),
+    (&["iversion"], "rw"),
+    (&["noiversion"], "rw"),
+    (&["mand"], "rw"),
+    (&["nomand"], "rw"),
+    (&["private"], "!shared"),
+    (&["rprivate"], "!shared"),
+    (&["slave"], "!shared"),
+    (&["rslave"], "!shared"),
+    (&["unbindable"], "unbindable"),
+    (&["runbindable"], "unbindable"),
+    (&["shared"], "shared:"),
+    (&["rshared"], "shared:"),
+];
+
+/// The same for those that not every runtime on the machine knows yet.
+const NEWER: &[(&[&str], &str)] = &[
+    (&["defaults"], "rw"),
+    (&["lazytime"], "lazytime"),
+    (&["nolazytime"], "!lazytime"),
+    (&["nosymfollow"], "nosymfollow"),
+    (&["nosymfollow", "symfollow"], "!nosymfollow"),
+];
+
+/// The recursive options, on a bind mount of a tree with a mount below it.
+const RECURSIVE: &[(&[&str], &str)] = &[
+    (&["rro"], "ro"),
+    (&["rnosuid"], "nosuid"),
+    (&["rnodev"], "nodev"),
+    (&["rnoexec"], "noexec"),
+    (&["rnodiratime"], "nodiratime"),
+    (&["rnoatime"], "noatime"),
+    (&["rrelatime"], "relatime"),
+    (&["rstrictatime"], "!relatime"),
+    (&["rnosymfollow"], "nosymfollow"),
+];
+
+/// Those that runc 1.1.5 hands to the kernel in a way that it refuses, and where the later of two should win.
+const RECURSIVE_CLEARED: &[(&[&str], &str)] = &[
+    (&["rro", "rrw"], "!ro"),
+    (&["rnosuid", "rsuid"], "!nosuid"),
+    (&["rnodev", "rdev"], "!nodev"),
+    (&["rnoexec", "rexec"], "!noexec"),
+    (&["rnodiratime", "rdiratime"], "!nodiratime"),
+    (&["rnosymfollow", "rsymfollow"], "!nosymfollow"),
+    (&["ratime"], "rw"),
+    (&["rnorelatime"], "rw"),
+    (&["rnostrictatime"], "rw"),
+];
+
+/// Of a bind mount.
+const ON_BIND: &[(&[&str], &str)] = &[
+    (&["ro"], "ro"),
+    (&["nosuid", "nodev", "noexec"], "noexec"),
+    (&["nosuid"], "nosuid"),
+    (&["nodev"], "nodev"),
+    (&["noatime"], "noatime"),
+    (&["nodiratime"], "nodiratime"),
+];
+
+#[test]
+fn every_option_works_on_a_new_mount() {
+    let t = Test::new();
+    check(&t, ON_TMPFS, |options| json!({"type": "tmpfs", "source": "tmpfs", "options": options}), "/mnt");
+}
+
+#[test]
+fn the_newer_options_work_on_a_new_mount() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 does not know them") else { return };
+    check(&t, NEWER, |options| json!({"type": "tmpfs", "source": "tmpfs", "options": options}), "/mnt");
+}
+
+#[test]
+fn options_work_on_a_bind_mount() {
+    let t = Test::new();
+    let source = t.directory("data");
+    let bind = |options: Vec<&str>| json!({"type": "bind", "source": &source, "options": ([&["bind"][..], &options].concat())});
+    check(&t, ON_BIND, bind, "/mnt");
+}
+
+#[test]
+fn recursive_options_reach_the_mounts_below() {
+    check_below(&Test::new(), RECURSIVE);
+}
+
+#[test]
+fn recursive_options_that_clear_a_flag_reach_the_mounts_below() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 gets EINVAL, or sets what comes later cleared") else { return };
+    check_below(&t, RECURSIVE_CLEARED);
+}
+
+fn check_below(t: &Test, table: &[(&[&str], &str)]) {
+    let source = t.directory("tree");
+    let below = t.directory("tree/sub");
+    mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
+    let bind = |options: Vec<&str>| json!({"type": "bind", "source": &source, "options": ([&["rbind"][..], &options].concat())});
+    check(t, table, bind, "/mnt/sub");
+    umount(&below).expect("umount");
+}
+
+#[test]
+fn an_unknown_option_goes_to_the_filesystem() {
+    let t = Test::new();
+    let b = t.bundle(&["true"]).own_rootfs().mount("tmpfs", "tmpfs", "/mnt", &["no_such_option"]);
+    b.run().fails("invalid argument");
+}
+
+/// One container for the whole table: each row is a mount of its own, and each has a line in mountinfo.
+fn check(t: &Test, table: &[(&[&str], &str)], entry: impl Fn(Vec<&str>) -> serde_json::Value, below: &str) {
+    let mut b = t.bundle(&["cat", "/proc/self/mountinfo"]).own_rootfs();
+    for (row, (options, _)) in table.iter().enumerate() {
+        let mut mount = entry(options.to_vec());
+        mount["destination"] = json!(format!("/mnt{row}"));
+        b = b.push("/mounts", mount);
+    }
+    let output = b.run().ok();
+    for (row, (options, expected)) in table.iter().enumerate() {
+        let point = format!(" {} ", below.replace("/mnt", &format!("/mnt{row}")));
+        let line = output.stdout.lines().find(|line| line.contains(&point)).unwrap_or_else(|| panic!("no {point}"));
+        let (word, wanted) = expected.strip_prefix('!').map_or((*expected, true), |word| (word, false));
+        let found = line.split([' ', ',']).any(|part| part == word || (word.ends_with(':') && part.starts_with(word)));
+        assert_eq!(found, wanted, "options {options:?} should give {expected:?}: {line}");
+    }
+}
+
+/// Mounts made on the host after the start, and whether the container sees them.
+#[test]
+fn propagation_is_as_asked_for() {
+    let t = Test::new();
+    let source = shared_directory(&t);
+    for (option, seen) in [("rslave", true), ("rshared", true), ("rprivate", false)] {
+        let b = t.idle().own_rootfs().mount("bind", &source, "/mnt", &["rbind", option]);
+        let b = b.set("/linux/rootfsPropagation", if option == "rprivate" { "rprivate" } else { "rslave" });
+        b.up();
+        let below = source.join("below");
+        mount(Some("tmpfs"), &below, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
+        let output = b.exec(&["cat", "/proc/self/mountinfo"]).ok();
+        umount(&below).expect("umount");
+        assert_eq!(output.stdout.contains(" /mnt/below "), seen, "{option}");
+    }
+    umount(&source).expect("umount");
+}
+
+/// A mount made in the container reaches the host only through a shared mount.
+#[test]
+fn a_mount_in_the_container_stays_there_unless_it_is_shared() {
+    let t = Test::new();
+    let source = shared_directory(&t);
+    let host = || fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo").contains("tree/below ");
+    for (option, seen) in [("rshared", true), ("rslave", false)] {
+        let b = t.idle().own_rootfs().mount("bind", &source, "/mnt", &["rbind", option]);
+        let b = b.capabilities(&["CAP_SYS_ADMIN"]).set("/linux/rootfsPropagation", option);
+        b.up();
+        b.exec(&["mount", "-t", "tmpfs", "tmpfs", "/mnt/below"]).ok();
+        assert_eq!(host(), seen, "{option}");
+        b.exec(&["umount", "/mnt/below"]).ok();
+        assert!(!host());
+    }
+    umount(&source).expect("umount");
+}
+
+#[test]
+fn the_propagation_of_the_root_is_set() {
+    let t = Test::new();
+    let cases = [("private", ""), ("slave", ""), ("shared", "shared:"), ("unbindable", "unbindable")];
+    for (name, word) in cases.into_iter().filter(|(name, _)| is_minicon() || !["shared", "unbindable"].contains(name)) {
+        for name in [name.to_owned(), format!("r{name}")] {
+            let b = t.sh("grep ' / / ' /proc/self/mountinfo || grep ' / ' /proc/self/mountinfo");
+            let output = b.set("/linux/rootfsPropagation", name.as_str()).run().ok();
+            assert!(output.stdout.contains(word), "{name}: {}", output.stdout);
+        }
+    }
+    let b = t.bundle(&["true"]).set("/linux/rootfsPropagation", "sideways");
+    b.run().fails("rootfsPropagation=sideways is not supported");
+}
+
+/// A directory that is a shared mount, with a directory below to mount on.
+fn shared_directory(t: &Test) -> std::path::PathBuf {
+    let tree = t.directory("tree");
+    t.directory("tree/below");
+    let none = None::<&Path>;
+    mount(Some(&tree), &tree, none, MsFlags::MS_BIND, none).expect("mount");
+    mount(none, &tree, none, MsFlags::MS_SHARED, none).expect("make shared");
+    tree
+}

@@ -1,0 +1,113 @@
+//! Without any privilege: what `spec --rootless` describes, made and run by an ordinary user.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{Cmd, Test, program, rootfs};
+
+const USER: u32 = 1000;
+
+/// A bundle that belongs to the user, and a copy of the runtime that the user can reach.
+struct Rootless<'t> {
+    test: &'t Test,
+    dir: PathBuf,
+}
+
+impl<'t> Rootless<'t> {
+    fn new(test: &'t Test) -> Self {
+        let dir = test.directory("rootless");
+        let runtime = dir.join("minicon");
+        fs::copy(program(), &runtime).expect("copy the runtime");
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).expect("chmod");
+        rootfs::make(&dir.join("rootfs"));
+        test.directory("rootless/run");
+        give(&dir);
+        let rootless = Rootless { test, dir };
+        rootless.runtime(&["spec", "--rootless"]).run().ok();
+        rootless
+    }
+
+    /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
+    fn runtime(&self, args: &[&str]) -> Cmd {
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
+        Cmd::new("setpriv")
+            .args(ids)
+            .arg(self.dir.join("minicon"))
+            .args(args)
+            .dir(&self.dir)
+            .env("XDG_RUNTIME_DIR", self.dir.join("run"))
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.dir.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
+        config["process"]["terminal"] = json!(false);
+        change(&mut config);
+        fs::write(file, config.to_string()).expect("write config.json");
+    }
+}
+
+impl Drop for Rootless<'_> {
+    fn drop(&mut self) {
+        let state = self.dir.join("run/minicon");
+        for entry in fs::read_dir(state).into_iter().flatten().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            self.test.runtime(["--root"]).arg(self.dir.join("run/minicon")).args(["delete", "--force", &id]).run();
+        }
+    }
+}
+
+fn give(path: &Path) {
+    if !path.is_symlink() {
+        chown(path, Some(USER), Some(USER)).expect("chown");
+        if path.is_dir() {
+            fs::read_dir(path).expect("a directory").flatten().for_each(|entry| give(&entry.path()));
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_user_runs_a_container() {
+    let Some(t) = Test::of_minicon("the command line of this test is minicon's") else { return };
+    let rootless = Rootless::new(&t);
+    let script =
+        "id -u; cat /proc/self/uid_map; hostname; touch /made && stat -c %u /made; echo x >/dev/null && echo ok";
+    rootless.configure(|config| {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        config["root"]["readonly"] = json!(false);
+    });
+    let output = rootless.runtime(&["run", "rootless"]).run().ok();
+    let words: Vec<&str> = output.stdout.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "1000", "1", "minicon", "0", "ok"], "{}", output.stdout);
+}
+
+#[test]
+fn an_ordinary_user_enters_a_container() {
+    let Some(t) = Test::of_minicon("the command line of this test is minicon's") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    rootless.runtime(&["create", "entered"]).run().ok();
+    rootless.runtime(&["start", "entered"]).run().ok();
+    let output = rootless.runtime(&["exec", "entered", "sh", "-c", "id -u; hostname; cat /proc/1/comm"]).run().ok();
+    output.prints("0\nminicon\nsleep");
+    assert!(rootless.runtime(&["state", "entered"]).run().ok().stdout.contains("\"running\""));
+    rootless.runtime(&["kill", "entered", "KILL"]).run().ok();
+    rootless.runtime(&["delete", "--force", "entered"]).run().ok();
+    rootless.runtime(&["state", "entered"]).run().fails("container does not exist");
+}
+
+/// Mapping more than one's own id needs newuidmap, and a range that /etc/subuid grants; neither is guessed.
+#[test]
+fn ids_that_are_not_granted_cannot_be_mapped() {
+    let Some(t) = Test::of_minicon("runc says it otherwise") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| {
+        let map =
+            json!([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 700_000, "size": 9}]);
+        config["linux"]["uidMappings"] = map;
+    });
+    rootless.runtime(&["run", "mapped"]).run().fails("newuidmap").says("config: linux.");
+}

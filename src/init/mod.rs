@@ -143,7 +143,8 @@ fn wait_and_execute(
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
     let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
-    let own = [join.channel.number()].into_iter().chain(init).chain(join.cgroup.numbers());
+    let root = join.root.as_ref().map(AsRawFd::as_raw_fd);
+    let own = [join.channel.number()].into_iter().chain(init).chain(root).chain(join.cgroup.numbers());
     close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)

@@ -67,6 +67,8 @@ pub struct Join<'a> {
     pub cgroup: Entrance,
     /// The container's namespaces (`CLONE_NEW*`), and its init to join them through unless we are in them already.
     pub namespaces: (u32, Option<&'a OwnedFd>),
+    /// The container's root, where no mount namespace leads there.
+    pub root: Option<OwnedFd>,
     /// How many descriptors from 3 on the program gets.
     pub preserved_fds: u32,
 }
@@ -141,7 +143,8 @@ fn wait_and_execute(
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
     let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
-    let own = [join.channel.number()].into_iter().chain(init).chain(join.cgroup.numbers());
+    let given = init.into_iter().chain(join.root.as_ref().map(AsRawFd::as_raw_fd));
+    let own = [join.channel.number()].into_iter().chain(given).chain(join.cgroup.numbers());
     close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)

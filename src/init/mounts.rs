@@ -15,10 +15,10 @@ use crate::plan::mount_options::attribute;
 use crate::plan::mounts::{Mount, Source};
 use crate::sys::mount::{self, Attributes};
 
-/// Performs a mount; `index` is its step's, by which the runtime knows it.
-pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> Result<()> {
+/// Performs a mount; `index` is its step's, by which the runtime knows it. Returns the mount if it covers the whole root.
+pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> Result<Option<OwnedFd>> {
     let attached = match &mount.source {
-        Source::Existing => return remount(root, mount),
+        Source::Existing => return remount(root, mount).map(|()| None),
         Source::Bind { path, recursive } => bind(root, mount, path, *recursive, index, channel)?,
         Source::Filesystem { kind, device } => create(root, mount, kind, device)?,
     };
@@ -26,7 +26,7 @@ pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> R
         let attributes = Attributes { propagation: *kind, ..Attributes::default() };
         classic::set_attributes(&attached, &attributes, *recursive)?;
     }
-    Ok(())
+    Ok((mount.destination == Path::new("/")).then_some(attached))
 }
 
 fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize, channel: &Channel) -> Result<OwnedFd> {
@@ -42,9 +42,16 @@ fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize,
         }
     };
     let is_directory = root::is_directory(&root::stat(&tree)?);
-    let place = if is_directory { root.directory(&plan.destination)? } else { root.file(&plan.destination)? };
+    let place = if is_directory { root.directory(&plan.destination) } else { root.file(&plan.destination) };
+    let place = place.map_err(|error| match error.errno() {
+        Some(Errno::NOTDIR) => error.hint("the source is a directory, the destination is a file or below one"),
+        _ => error,
+    })?;
     change(&tree, plan)?;
-    mount::attach(&tree, place)?;
+    mount::attach(&tree, place).map_err(|error| match error.errno() {
+        Some(Errno::INVAL) if !is_directory => error.hint("the source is a file, is the destination a directory?"),
+        _ => error,
+    })?;
     Ok(tree)
 }
 
@@ -74,7 +81,7 @@ fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd
     }
     let made = match make_detached(plan, &place, kind, device) {
         Err(error) if error.call_name() == Some("fsopen") && mount::is_unavailable(&error) => {
-            return classic::mount_filesystem(root, plan, &place, kind, device);
+            return classic::mount_filesystem(root, plan, &place, kind, device).map_err(|error| explain(error, kind));
         }
         made => made.map_err(|error| explain(error, kind))?,
     };

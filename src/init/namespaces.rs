@@ -9,7 +9,7 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::ConfigPath;
 use crate::plan::namespaces::{Kind, Namespaces};
-use crate::sys::{network, process};
+use crate::sys::{self, network, process};
 
 /// Joins and makes what is left, names the host. Returns our own /proc if a later step needs it; it must be opened while
 /// the host's /proc is in view.
@@ -57,6 +57,10 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
     let others = kinds & !Kind::Pid.flag();
     if let Some(init) = init.filter(|_| others != 0) {
         process::setns(init, others).step(|| "join the container's namespaces")?;
+    }
+    if let Some(root) = &join.root {
+        call!("fchdir"(sys::Fd(root)) => rustix::process::fchdir(root))?;
+        call!("chroot"(".") => rustix::process::chroot(".")).step(|| "enter the container's root")?;
     }
     if kinds & Kind::User.flag() != 0 {
         become_root()?;

@@ -16,7 +16,10 @@ use crate::sys::path::{openat2, openat2_if_there};
 
 /// The container's root directory, opened. There is no other way to a path below it.
 #[derive(Debug)]
-pub struct Root(OwnedFd);
+pub struct Root {
+    directory: OwnedFd,
+    covered: usize,
+}
 
 /// As many links as the kernel follows in one path, see path_resolution(7).
 const MOST_LINKS: usize = 40;
@@ -26,24 +29,34 @@ const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICL
 impl Root {
     /// A root whose mount or directory is open.
     pub fn new(directory: OwnedFd) -> Root {
-        Root(directory)
+        Root { directory, covered: 0 }
+    }
+
+    /// A mount at `/` lies over the root and is the root from here on.
+    pub fn cover(&mut self, mount: OwnedFd) {
+        (self.directory, self.covered) = (mount, self.covered + 1);
+    }
+
+    /// How many roots are covered by this one.
+    pub fn covered(&self) -> usize {
+        self.covered
     }
 
     /// The descriptor of the root itself.
     pub fn fd(&self) -> &OwnedFd {
-        &self.0
+        &self.directory
     }
 
     /// Opens a path inside as a place (`O_PATH`), following links inside the root.
     pub fn open(&self, path: &Path) -> Result<OwnedFd> {
-        openat2(&self.0, path, OFlags::PATH, Mode::empty(), INSIDE)
+        openat2(&self.directory, path, OFlags::PATH, Mode::empty(), INSIDE)
     }
 
     /// As [`Root::open`]; None if nothing is there.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
-        match openat2_if_there(&self.0, path, OFlags::PATH, Mode::empty(), INSIDE) {
+        match openat2_if_there(&self.directory, path, OFlags::PATH, Mode::empty(), INSIDE) {
             Err(Errno::NOTDIR) => Ok(None),
-            found => call!("openat2"(sys::Fd(&self.0), path.display()) => found),
+            found => call!("openat2"(sys::Fd(&self.directory), path.display()) => found),
         }
     }
 
@@ -65,12 +78,12 @@ impl Root {
 
     fn directory_through(&self, path: &Path, resolve: ResolveFlags, links: usize) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let found = openat2_if_there(&self.0, path, flags, Mode::empty(), resolve);
-        if let Some(found) = call!("openat2"(sys::Fd(&self.0), path.display()) => found)? {
+        let found = openat2_if_there(&self.directory, path, flags, Mode::empty(), resolve);
+        if let Some(found) = call!("openat2"(sys::Fd(&self.directory), path.display()) => found)? {
             return Ok(found);
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return openat2(&self.0, path, flags, Mode::empty(), resolve);
+            return openat2(&self.directory, path, flags, Mode::empty(), resolve);
         };
         let directory = self.directory_through(parent, resolve, links)?;
         match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {

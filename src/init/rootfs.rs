@@ -23,13 +23,16 @@ use crate::sys::{self, mount, mount::Attributes};
 /// own that lies over `/`, reached only through its descriptor.
 pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
     let root = open_root(plan, namespaces, channel).step(|| format!("take {} as the root", plan.path.display()));
-    let root = root.at(ConfigPath::new("root.path"))?;
+    let mut root = root.at(ConfigPath::new("root.path"))?;
     for (index, step) in plan.furnish.iter().enumerate() {
         if matches!(step.when, Condition::HostHas(path) if !Path::new(path).exists()) {
             continue;
         }
         let done = match &step.what {
-            What::Mount(mount) => mounts::perform(&root, mount, index, channel),
+            What::Mount(mount) => match mounts::perform(&root, mount, index, channel) {
+                Ok(Some(covering)) => part_from_host(plan, namespaces, &covering).map(|()| root.cover(covering)),
+                done => done.map(drop),
+            },
             What::Directory(path) => root.directory(path).map(drop),
             What::Node(node) => make_node(&root, node),
             What::Link { path, target, replace } => make_link(&root, path, target, *replace),
@@ -53,11 +56,7 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
-        if !namespaces.has(Kind::User) {
-            // A copy is a peer of the host's mount, where all that is mounted inside would appear. The volumes stay peers.
-            let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
-            classic::set_attributes(&tree, &slave, true)?;
-        }
+        part_from_host(plan, namespaces, &tree)?;
         // Neither the mount over `/` nor pivot_root may reach the host, so these two mounts leave their peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
@@ -65,6 +64,15 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     }
     mount::attach(&tree, &slash)?;
     Ok(Root::new(tree))
+}
+
+/// With shared propagation a copy is a peer of the host's mount, where all that is mounted inside would appear. Volumes
+/// stay peers, the root does not. What the runtime copies for a user namespace has parted already.
+fn part_from_host(plan: &Rootfs, namespaces: &Namespaces, tree: &OwnedFd) -> Result<()> {
+    if plan.propagation & ms::SHARED == 0 || namespaces.has(Kind::User) {
+        return Ok(());
+    }
+    classic::set_attributes(tree, &Attributes { propagation: ms::SLAVE, ..Attributes::default() }, true)
 }
 
 fn open_slash() -> Result<OwnedFd> {
@@ -152,14 +160,28 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
                     let slave = Attributes { propagation: ms::SLAVE, ..Attributes::default() };
                     classic::set_attributes(&old, &slave, true)?;
                 }
-                mount::detach(".")?;
+                // On the new root lies the old, and on that what mounts at `/` have covered.
+                for _ in 0..=root.covered() {
+                    mount::detach(".")?;
+                }
             }
-            // Without pivot_root the mount that lies over `/` already is what moving one there would give.
-            Leave::Move | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
+            // The root's mount lies over `/` already, where joining the namespace will find it.
+            Leave::Cover | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
         }
-        call!("chdir"("/") => rustix::process::chdir("/"))
+        call!("chdir"("/") => rustix::process::chdir("/"))?;
+        check_is_root(root)
     };
     left().step(|| "leave the host's tree")
+}
+
+/// Whatever was mounted where, the host's tree must not be what a program finds at `/`.
+fn check_is_root(root: &Root) -> Result<()> {
+    let here = call!("stat"("/") => rustix::fs::stat("/"))?;
+    let there = root::stat(root.fd())?;
+    if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+        return Ok(());
+    }
+    Err(Error::new("/ is not the container's root"))
 }
 
 /// The steps that need the container's root to be `/`. The root's descriptor ends here: no working directory can be

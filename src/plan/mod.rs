@@ -188,7 +188,8 @@ fn with_request(
     by_runtime: bool,
 ) -> (Option<Program>, Rootfs) {
     let mut variables = request.environment.to_vec();
-    if let Some(directory) = request.notify_directory {
+    // The socket's directory can be had in a mount namespace only.
+    if let Some(directory) = request.notify_directory.filter(|_| rootfs.leave != rootfs::Leave::Chroot) {
         rootfs.furnish.push(Step::new(mounts::bind(directory, "/run/notify", by_runtime), ConfigPath::new("mounts")));
         variables.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
     }

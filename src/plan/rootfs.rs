@@ -35,8 +35,8 @@ pub struct Rootfs {
 pub enum Leave {
     /// pivot_root(2).
     Pivot,
-    /// Moving the root's mount over `/`, for an initramfs (`--no-pivot`).
-    Move,
+    /// The root's mount lies over `/` and stays there, for an initramfs (`--no-pivot`).
+    Cover,
     /// chroot(2) alone: there is no mount namespace to change.
     Chroot,
 }
@@ -126,7 +126,7 @@ fn plan_root(
     };
     let leave = match (namespaces.has(Kind::Mount), request.no_pivot) {
         (false, _) => Leave::Chroot,
-        (true, true) => Leave::Move,
+        (true, true) => Leave::Cover,
         (true, false) => Leave::Pivot,
     };
     let propagation = match spec.linux().as_ref().and_then(|linux| propagation(linux, problems)) {
@@ -167,10 +167,13 @@ fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, mounts: &[(Mount, ConfigP
     let linux = spec.linux().as_ref();
     let is_given =
         |paths: Option<&Option<Vec<String>>>| paths.is_some_and(|paths| paths.iter().flatten().next().is_some());
+    let rootfs_propagation = linux.and_then(|linux| linux.rootfs_propagation().as_ref());
     let needs = [
         ("mounts", !mounts.is_empty()),
         ("linux.maskedPaths", is_given(linux.map(|linux| linux.masked_paths()))),
         ("linux.readonlyPaths", is_given(linux.map(|linux| linux.readonly_paths()))),
+        ("linux.rootfsPropagation", rootfs_propagation.is_some_and(|propagation| !propagation.is_empty())),
+        ("process.terminal", spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)),
         ("root.readonly", spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false)),
     ];
     for (at, _) in needs.into_iter().filter(|(_, needed)| *needed) {

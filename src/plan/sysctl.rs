@@ -14,6 +14,8 @@ pub struct Sysctl {
     pub file: String,
     /// What to write.
     pub value: String,
+    /// The kind of namespace that it belongs to.
+    pub namespace: Kind,
 }
 
 /// The parameters of the System V IPC namespace, see ipc_namespaces(7).
@@ -30,7 +32,9 @@ pub fn plan(linux: Option<&Linux>, namespaces: &Namespaces, problems: &mut Vec<P
             continue;
         }
         match owner(&file) {
-            Some(kind) if namespaces.has(kind) => sysctls.push(Sysctl { file, value: value.clone() }),
+            Some(namespace) if namespaces.has(namespace) => {
+                sysctls.push(Sysctl { file, value: value.clone(), namespace });
+            }
             Some(kind) => {
                 let message =
                     format!("{name} is the host's: add {{\"type\": \"{}\"}} to linux.namespaces", kind.name());

@@ -4,16 +4,18 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+use rustix::fs::{Mode, OFlags};
 
 use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
 use super::{Environment, foreground, listener, open_init, spawn};
+use crate::call;
 use crate::cgroup::Cgroup;
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::{self, ConsoleSocket};
-use crate::container::Container;
 use crate::container::status::{self, Status, Verb};
+use crate::container::{Container, Record};
 use crate::error::{Context, Error, Problem, Result};
 use crate::handshake::{Channel, Message};
 use crate::hooks;
@@ -221,16 +223,18 @@ impl Joining {
         let init = open_init(record)?.ok_or_else(|| gone().unwrap_or_else(|| Error::new("the container is gone")))?;
         let cgroup = cgroup_of(container, &options.cgroup)?.entrance()?;
         let (ours, theirs) = Channel::pair()?;
-        let kinds = record.namespaces.iter().fold(0, |flags, kind| flags | kind.flag());
+        let to_join = |kind: &&Kind| **kind != Kind::User || !shares_user_namespace(record);
+        let kinds = record.namespaces.iter().filter(to_join).fold(0, |flags, kind| flags | kind.flag());
+        let root = (!record.namespaces.contains(&Kind::Mount)).then(|| open_root(record)).transpose()?;
         let (keyring, preserved_fds) = (record.keyring.as_deref(), options.preserve_fds);
-        if record.namespaces.contains(&Kind::User) && !rustix::process::geteuid().is_root() {
+        if kinds & Kind::User.flag() != 0 && !rustix::process::geteuid().is_root() {
             // Without privileges all the others can be joined only from inside the user namespace.
             let directory = cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
             let directory = directory.map_err(|error| Error::new(error.to_string()))?;
             let enter = || process::setns(&init, kinds).step(|| "join the container's namespaces");
             let namespaces = (kinds, None);
             let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
-                init::join(init::Join { program, keyring, channel, cgroup, namespaces, preserved_fds })
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, root, preserved_fds })
             })?;
             return Ok(Joining { child, channel: ours, executed: false });
         }
@@ -241,7 +245,7 @@ impl Joining {
         match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
             Cloned::Child => {
                 let namespaces = (kinds, Some(&init));
-                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, preserved_fds })
+                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, root, preserved_fds })
             }
             Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
         }
@@ -291,6 +295,25 @@ impl Drop for Joining {
             let _ = process::send_signal(&self.child.pidfd, libc::SIGKILL);
             let _ = foreground::reap(&self.child);
         }
+    }
+}
+
+/// A user namespace that was joined by path may be our own, and that cannot be joined again: setns(2), EINVAL.
+fn shares_user_namespace(record: &Record) -> bool {
+    let namespace = |process: &str| rustix::fs::stat(format!("/proc/{process}/ns/user"));
+    let both = (namespace("self"), namespace(&record.init_process_pid.to_string()));
+    matches!(both, (Ok(own), Ok(there)) if (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino))
+}
+
+/// A container without a mount namespace has only its root to keep it off the host's tree.
+fn open_root(record: &Record) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", record.init_process_pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = call!("open"(path) => rustix::fs::open(&path, flags, Mode::empty()))?;
+    // Looked at after it was opened: a pid that has been used again would have another root.
+    match status::init_state(record.init_process_pid, record.init_process_start) {
+        Some(_) => Ok(root),
+        None => Err(Error::new("the container is gone")),
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Inheritance<'a> {
 pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
     let namespaces = &inheritance.plan.namespaces;
     let joins = namespaces.join.iter().map(open_namespace).collect::<Result<Vec<_>>>()?;
+    for (kind, fd) in joins.iter().flatten() {
+        check_is_private(inheritance.plan, *kind, fd)?;
+    }
     let joins: Vec<(Kind, OwnedFd)> = joins.into_iter().flatten().collect();
     let (ours, theirs) = Channel::pair()?;
     let joins_user = joins.iter().any(|(kind, _)| *kind == Kind::User);
@@ -66,6 +69,23 @@ fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
     };
     let fd = opened().step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
     Ok((join.kind != Kind::User || !is_own(&fd, Kind::User)).then_some((join.kind, fd)))
+}
+
+/// A path may lead to the namespace that we are in ourselves; what is set there would be set on the host.
+fn check_is_private(plan: &Plan, kind: Kind, fd: &OwnedFd) -> Result<()> {
+    let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.namespace == kind);
+    let names_host = plan.namespaces.hostname.is_some() || plan.namespaces.domainname.is_some();
+    let change = match sysctl {
+        Some(sysctl) => format!("sysctl {:?}", sysctl.file),
+        None if kind == Kind::Uts && names_host => "a host name".to_owned(),
+        None => return Ok(()),
+    };
+    if !is_own(fd, kind) {
+        return Ok(());
+    }
+    Err(Error::new(format!("{change} not allowed in the host's {} namespace", kind.name()))
+        .at(ConfigPath::new(if sysctl.is_some() { "linux.sysctl" } else { "hostname" }))
+        .hint("leave out the namespace's path to get a new one"))
 }
 
 fn is_own(fd: &OwnedFd, kind: Kind) -> bool {

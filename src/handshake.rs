@@ -124,6 +124,15 @@ impl Channel {
         decode(*tag, body, fds.into_iter().next()).map(Some)
     }
 
+    /// As [`Channel::receive`], of a message without a body, with read(2) alone: the program's filter is loaded by now.
+    pub fn receive_bare(&self) -> Result<Option<Message>> {
+        let bytes = match channel::read(&self.0) {
+            Err(error) if error.errno() == Some(Errno::CONNRESET) => return Ok(None),
+            read => read?,
+        };
+        bytes.first().map(|tag| decode(*tag, &[], None)).transpose()
+    }
+
     /// Waits for one message that is not the end.
     pub fn expect(&self) -> Result<Message> {
         self.receive()?.ok_or_else(|| Error::new("the other process is gone"))

@@ -165,8 +165,9 @@ fn drop_bounding(wanted: u64) -> Result<()> {
 fn set_ids(identity: &Identity) -> Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     match rustix::thread::set_thread_groups(&groups) {
-        // A user namespace of an unprivileged user denies setgroups; no groups are wanted, so nothing is lost.
-        Err(Errno::PERM) if groups.is_empty() => {}
+        // A user namespace of an unprivileged user denies setgroups; no groups are wanted and none is left that counts.
+        // Where it is a filter that denies it, the groups of our caller would stay.
+        Err(Errno::PERM) if groups.is_empty() && has_no_foreign_group(identity)? => {}
         set => call!("setgroups"(format_args!("{:?}", identity.groups)) => set)?,
     }
     let gid = Gid::from_raw(identity.gid);
@@ -175,6 +176,13 @@ fn set_ids(identity: &Identity) -> Result<()> {
     let uid = Uid::from_raw(identity.uid);
     call!("setresuid"(identity.uid) => rustix::thread::set_thread_res_uid(uid, uid, uid))
         .hint("the user must be mapped by linux.uidMappings")
+}
+
+/// Whether every supplementary group is the process's own or unmapped, see the overflow ids of user_namespaces(7).
+fn has_no_foreign_group(identity: &Identity) -> Result<bool> {
+    const OVERFLOW: u32 = 65534;
+    let groups = call!("getgroups"() => rustix::process::getgroups())?;
+    Ok(groups.iter().all(|group| [OVERFLOW, identity.gid].contains(&group.as_raw())))
 }
 
 fn set_capabilities(wanted: &CapabilitySets) -> Result<()> {

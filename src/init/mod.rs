@@ -90,7 +90,7 @@ pub fn start(start: Start<'_>) -> ! {
         Err(error) => fail(&channel, error),
     };
     // The runtime has died before it could record the container as created: nobody will ever start it.
-    if !matches!(channel.receive(), Ok(Some(Message::Committed))) {
+    if !matches!(channel.receive_bare(), Ok(Some(Message::Committed))) {
         process::exit(1);
     }
     drop(channel);
@@ -143,8 +143,8 @@ fn wait_and_execute(
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(join: Join<'_>) -> ! {
     let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
-    let given = init.into_iter().chain(join.root.as_ref().map(AsRawFd::as_raw_fd));
-    let own = [join.channel.number()].into_iter().chain(given).chain(join.cgroup.numbers());
+    let root = join.root.as_ref().map(AsRawFd::as_raw_fd);
+    let own = [join.channel.number()].into_iter().chain(init).chain(root).chain(join.cgroup.numbers());
     close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&join);
     fail(&join.channel, error)
@@ -164,7 +164,7 @@ fn join_and_execute(join: &Join<'_>) -> Result<std::convert::Infallible> {
     identity::apply_limits(&program.limits)?;
     let executable = assume(program, proc.as_ref(), channel)?;
     channel.send(&Message::Ready)?;
-    let Message::Committed = channel.expect()? else { return Err(out_of_order()) };
+    let Some(Message::Committed) = channel.receive_bare()? else { return Err(out_of_order()) };
     process::keep_on_exec(join.preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     execute(program, &executable)
 }

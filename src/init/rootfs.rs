@@ -30,7 +30,7 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         }
         let done = match &step.what {
             What::Mount(mount) => match mounts::perform(&root, mount, index, channel) {
-                Ok(Some(covering)) => part_from_host(plan, namespaces, &covering).map(|()| root.cover(covering)),
+                Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
                 done => done.map(drop),
             },
             What::Directory(path) => root.directory(path).map(drop),
@@ -56,20 +56,19 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
-        part_from_host(plan, namespaces, &tree)?;
-        // Neither the mount over `/` nor pivot_root may reach the host, so these two mounts leave their peers.
+        part_from_host(plan, &tree)?;
+        // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
         mount::set_attributes(&slash, &private, false)?;
-        mount::set_attributes(&tree, &private, false)?;
     }
     mount::attach(&tree, &slash)?;
     Ok(Root::new(tree))
 }
 
 /// With shared propagation a copy is a peer of the host's mount, where all that is mounted inside would appear. Volumes
-/// stay peers, the root does not. What the runtime copies for a user namespace has parted already.
-fn part_from_host(plan: &Rootfs, namespaces: &Namespaces, tree: &OwnedFd) -> Result<()> {
-    if plan.propagation & ms::SHARED == 0 || namespaces.has(Kind::User) {
+/// stay peers, the root does not.
+fn part_from_host(plan: &Rootfs, tree: &OwnedFd) -> Result<()> {
+    if plan.propagation & ms::SHARED == 0 {
         return Ok(());
     }
     classic::set_attributes(tree, &Attributes { propagation: ms::SLAVE, ..Attributes::default() }, true)

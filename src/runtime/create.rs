@@ -345,7 +345,8 @@ impl<'a> Creating<'a> {
             .init
             .as_ref()
             .and_then(|init| rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty()).ok().flatten());
-        let how = match status.map(|(_, status)| (status.exit_status(), status.terminating_signal())) {
+        let ended = status.map(|(_, status)| (status.exit_status(), status.terminating_signal()));
+        let how = match ended {
             Some((Some(code), _)) => format!("exited with {code}"),
             Some((_, Some(signal))) => format!("was killed by signal {signal}"),
             _ => "is gone".to_owned(),
@@ -353,14 +354,24 @@ impl<'a> Creating<'a> {
         self.init = None;
         let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.had_oom_kill());
         let error = Error::new(format!("container init {how}{}", if oom { " (possibly OOM-killed)" } else { "" }));
-        if oom { error.at("linux.resources.memory.limit").hint("give the container more memory") } else { error }
+        match ended {
+            _ if oom => error.at("linux.resources.memory.limit").hint("give the container more memory"),
+            Some((_, Some(libc::SIGSYS))) => error
+                .at("linux.seccomp")
+                .hint("the filter forbids what init still has to do; with process.noNewPrivileges it is loaded last"),
+            _ => error,
+        }
     }
 
     /// The last step: the record says created, init may wait at the gate, and nothing is undone any more.
     fn commit(mut self, channel: &Channel, plan: Plan) -> Result<Created> {
         self.container.record.committed = true;
         self.container.save()?;
-        channel.send(&Message::Committed)?;
+        // Init has died since it was ready: of its own filter, for one.
+        channel.send(&Message::Committed).map_err(|error| match error.errno() {
+            Some(rustix::io::Errno::PIPE) => self.explain_death(),
+            _ => error,
+        })?;
         self.committed = true;
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =

@@ -21,19 +21,29 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         => rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None))
 }
 
-/// sendmsg(2): one message, with descriptors attached by `SCM_RIGHTS`.
+/// One message: sendmsg(2) with descriptors attached by `SCM_RIGHTS`, write(2) if there are none, because a filter that
+/// is already on the sender may forbid the former. SIGPIPE must be ignored.
 pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     let message = &message[..message.len().min(LONGEST)];
+    if fds.is_empty() {
+        return call!("write"("the channel") => rustix::io::retry_on_intr(|| rustix::io::write(&socket, message)))
+            .map(drop);
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(fds));
-    }
+    ancillary.push(SendAncillaryMessage::ScmRights(fds));
     let parts = [IoSlice::new(message)];
     call!("sendmsg"() => rustix::io::retry_on_intr(|| {
         rustix::net::sendmsg(&socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)
     }))
     .map(drop)
+}
+
+/// read(2): one short message without descriptors, for a receiver whose filter may forbid recvmsg(2).
+pub fn read(socket: impl AsFd) -> Result<Vec<u8>> {
+    let mut buffer = [0u8; 16];
+    let length = call!("read"("the channel") => rustix::io::retry_on_intr(|| rustix::io::read(&socket, &mut buffer)))?;
+    Ok(buffer[..length].to_vec())
 }
 
 /// recvmsg(2): one message and the descriptors that came with it (close-on-exec). An empty message is the end: the

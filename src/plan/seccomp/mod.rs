@@ -200,8 +200,10 @@ impl Policy {
             problems.push(Problem::new(place.field("names"), "must name at least one system call"));
         }
         for (at, name) in entry.names().iter().enumerate() {
-            if name == "write" && entry.action() == LinuxSeccompAction::ScmpActNotify {
-                let message = "SCMP_ACT_NOTIFY cannot be used for write: the runtime writes before an agent can answer";
+            if ["write", "sendmsg"].contains(&name.as_str()) && entry.action() == LinuxSeccompAction::ScmpActNotify {
+                let message = format!(
+                    "SCMP_ACT_NOTIFY cannot be used for {name}: the runtime needs it before an agent can answer"
+                );
                 problems.push(Problem::new(place.field("names").index(at), message));
             }
             // A name that is unknown is newer than this program, or of another architecture.

@@ -58,6 +58,7 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
     }
     if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_)) {
         seal::execute_from_read_only_copy()?;
+        check_inherited(&action)?;
         // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
         process::close_on_exec_from(3)?;
     }
@@ -73,6 +74,23 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         Action::Spec(options) => spec::write(&options).map(|()| 0),
         Action::Features(_) => features::print().map(|()| 0),
         Action::Version => report::version().map(|()| 0),
+    }
+}
+
+/// The descriptors that the container is to get must be the caller's: were one missing, one of ours would get its number
+/// and with it into the container. Asked while the two can still be told apart.
+fn check_inherited(action: &Action) -> Result<()> {
+    let count = match action {
+        Action::Create(options) => create::Inherited::find(options.preserve_fds).count,
+        Action::Run(options) => create::Inherited::find(options.create.preserve_fds).count,
+        Action::Exec(options) => options.preserve_fds,
+        _ => 0,
+    };
+    let is_missing = |number: &u64| !i32::try_from(*number).is_ok_and(process::is_inherited);
+    match (3..3 + u64::from(count)).find(is_missing) {
+        None => Ok(()),
+        Some(number) => Err(Error::new(format!("descriptor {number} is to be kept but is not open"))
+            .hint("--preserve-fds N and LISTEN_FDS count from descriptor 3 on")),
     }
 }
 

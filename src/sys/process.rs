@@ -170,6 +170,13 @@ pub fn keep_on_exec(count: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether a descriptor number is open and came through our exec: what we opened ourselves is close-on-exec.
+pub fn is_inherited(fd: RawFd) -> bool {
+    // SAFETY: reads a flag of a descriptor number.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// Whether a descriptor number is open, see fcntl(2) `F_GETFD`.
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: reads a flag of a descriptor number.

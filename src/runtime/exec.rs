@@ -58,7 +58,7 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     }
     joining.execute()?;
     match signals {
-        Some(signals) => foreground::wait(&joining.child, console, &signals),
+        Some(signals) => foreground::wait(&joining.child, console, &signals, None),
         None => Ok(0),
     }
 }

@@ -1,59 +1,110 @@
 //! Waiting for a process in the foreground: signals are passed on, a terminal is relayed, the exit status handed back.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
+use super::notify::Notify;
 use crate::call;
 use crate::console::{self, RawMode};
 use crate::error::Result;
 use crate::sys::process::{self, Child};
 
-/// Waits for a child of ours and returns its exit status, 128 and the signal's number if one ended it.
-pub fn wait(child: &Child, terminal: Option<OwnedFd>, signals: &OwnedFd) -> Result<i32> {
+/// Waits for a child of ours and returns its exit status, 128 and the signal's number if one ended it. Meanwhile passes
+/// its readiness on, if somebody waits for that.
+pub fn wait(child: &Child, terminal: Option<OwnedFd>, signals: &OwnedFd, notify: Option<Notify>) -> Result<i32> {
     let raw = terminal.as_ref().and_then(|_| RawMode::enter());
-    let status = relay(child, terminal.as_ref(), signals);
+    let status = relay(child, terminal.as_ref(), signals, notify);
     drop(raw);
     status
 }
 
-fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result<i32> {
+/// Nothing here may block but the poll: a program that does not read its terminal must still get its signals.
+fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd, mut notify: Option<Notify>) -> Result<i32> {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let (mut reading, mut showing) = (terminal.is_some(), terminal.is_some());
+    let mut typed = Typed::default();
     let mut status = None;
+    if let Some(master) = terminal {
+        call!("ioctl"("FIONBIO") => rustix::io::ioctl_fionbio(master, true))?;
+    }
     loop {
-        let mut events = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(&child.pidfd, PollFlags::IN)];
+        let idle = || PollFd::new(signals, PollFlags::empty());
         let master = terminal.filter(|_| showing);
-        events.extend(master.map(|master| PollFd::new(master, PollFlags::IN)));
-        if reading && showing {
-            events.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
-        }
+        let input = reading && showing && typed.is_empty();
+        let interest = if typed.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut events = [
+            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&child.pidfd, PollFlags::IN),
+            master.map_or_else(idle, |master| PollFd::new(master, interest)),
+            if input { PollFd::from_borrowed_fd(stdin, PollFlags::IN) } else { idle() },
+            notify.as_ref().map_or_else(idle, |notify| PollFd::new(notify, PollFlags::IN)),
+        ];
         match poll(&mut events, None) {
             Err(Errno::INTR) => continue,
             polled => call!("poll"() => polled)?,
         };
-        let ready = |index: usize| events.get(index).is_some_and(|event| !event.revents().is_empty());
-        let (signalled, exited, output, input) = (ready(0), ready(1), ready(2), ready(3));
-        if signalled {
+        let [signalled, exited, at_master, input, told] = events.map(|event| event.revents());
+        if !signalled.is_empty() {
             status = pass_on(signals, child, terminal).or(status);
         }
-        if let Some(master) = terminal {
-            if output && showing {
+        if !told.is_empty() && notify.as_ref().is_some_and(|notify| notify.forward_one(None).unwrap_or(true)) {
+            notify = None;
+        }
+        let output = !(at_master - PollFlags::OUT).is_empty();
+        if let Some(master) = master {
+            if output {
                 showing = console::copy(master.as_fd(), stdout);
             }
-            if input && reading {
-                reading = console::copy(stdin, master.as_fd());
+            if !input.is_empty() {
+                reading = typed.read(stdin);
             }
-            // What the program said last is still in the terminal when it has exited.
-            if exited && showing && output {
-                continue;
+            if !typed.is_empty() && !typed.write(master.as_fd()) {
+                reading = false;
             }
         }
-        if exited {
+        // What the program said last is still in the terminal when it has exited.
+        if !exited.is_empty() && !(showing && output) {
             return status.map_or_else(|| reap(child), Ok);
         }
+    }
+}
+
+/// What was typed and the terminal has not taken yet.
+#[derive(Default)]
+struct Typed(Vec<u8>);
+
+impl Typed {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads what is there; false at the end.
+    fn read(&mut self, from: BorrowedFd<'_>) -> bool {
+        let mut buffer = [0; 4096];
+        match rustix::io::read(from, &mut buffer) {
+            Ok(0) | Err(Errno::IO) => false,
+            Ok(length) => {
+                self.0.extend_from_slice(&buffer[..length]);
+                true
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// Writes what the terminal takes; false if it will never take more.
+    fn write(&mut self, to: BorrowedFd<'_>) -> bool {
+        match rustix::io::write(to, &self.0) {
+            Ok(written) => drop(self.0.drain(..written)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                self.0.clear();
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 //! on together with init's pid, see sd_notify(3).
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -52,20 +52,33 @@ pub fn listen(container: &Container) -> Result<Option<Notify>> {
     Ok(Some(Notify { inner, outer }))
 }
 
+impl AsFd for Notify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
 impl Notify {
     /// Waits until the container is ready or dead, and passes its word on with the pid that the manager can use.
     pub fn forward(&self, container: &Container) -> Result<()> {
         let Some(init) = open_init(&container.record)? else { return Ok(()) };
-        let mut buffer = [0; 4096];
         while self.has_message(&init)? {
-            let length = self.inner.recv(&mut buffer).map_err(|error| Error::new(error.to_string()))?;
-            let text = String::from_utf8_lossy(&buffer[..length]);
-            if let Some(ready) = text.lines().find(|line| line.starts_with("READY=")) {
-                let word = format!("{ready}\nMAINPID={}", container.record.init_process_pid);
-                return self.tell(&word).step(|| "report readiness");
+            if self.forward_one(Some(container.record.init_process_pid))? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Takes one message; true if it was the one to pass on. The process that the manager should watch from now on is
+    /// named if it is not ourselves.
+    pub fn forward_one(&self, main: Option<i32>) -> Result<bool> {
+        let mut buffer = [0; 4096];
+        let length = self.inner.recv(&mut buffer).map_err(|error| Error::new(error.to_string()))?;
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        let Some(ready) = text.lines().find(|line| line.starts_with("READY=")) else { return Ok(false) };
+        let word = main.map_or_else(|| ready.to_owned(), |pid| format!("{ready}\nMAINPID={pid}"));
+        self.tell(&word).step(|| "report readiness").map(|()| true)
     }
 
     /// True for a message, false if init has died without one.

@@ -1,11 +1,12 @@
 //! `run`: create, start, wait, delete.
 
 use super::create::{self, Created, Terminal};
-use super::{Environment, delete, foreground, notify, start};
+use super::notify::{self, Notify};
+use super::{Environment, delete, foreground, start};
 use crate::cli;
 use crate::console;
 use crate::container::Container;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::process;
 
 /// The command. In the foreground its exit status is the container's.
@@ -21,32 +22,36 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
     if let Some(master) = &console {
         console::copy_size(master); // before the program can ask
     }
-    if let Err(error) = start_it(&container, environment) {
+    let started = start_it(&container, environment);
+    if started.is_err() {
         let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
         let _ = foreground::reap(&init);
         // A poststart hook that fails has destroyed it already.
         if container.directory.exists() {
             delete::destroy(&container, environment)?;
         }
-        return Err(error);
     }
-    let Some(signals) = signals else { return Ok(0) };
-    let status = foreground::wait(&init, console, &signals);
+    let notify = started?;
+    let Some(signals) = signals else {
+        // The container runs; that its manager cannot be told is no reason to say that it does not.
+        if let Some(Err(error)) = notify.map(|notify| notify.forward(&container)) {
+            environment.log.warning(&error.headline());
+        }
+        return Ok(0);
+    };
+    let status = foreground::wait(&init, console, &signals, notify);
     if !options.keep {
         delete::destroy(&container, environment)?;
     }
     status
 }
 
-fn start_it(container: &Container, environment: &Environment) -> Result<()> {
+/// Starts the program; returns where it will report its readiness, if somebody wants to know.
+fn start_it(container: &Container, environment: &Environment) -> Result<Option<Notify>> {
     let lock = container.lock(rustix::fs::FlockOperation::LockExclusive)?;
     let notify = notify::listen(container)?;
     start::open(container, &lock)?;
     start::run_poststart(container, environment)?;
     drop(lock);
-    match notify {
-        // In the foreground there is nobody to wait for readiness but the manager, who listens by itself.
-        Some(notify) => notify.forward(container).map_err(|error: Error| error.step("forward readiness")),
-        None => Ok(()),
-    }
+    Ok(notify)
 }

@@ -164,7 +164,7 @@ pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
                     mount::detach(".")?;
                 }
             }
-            // Without pivot_root the mount that lies over `/` already is what moving one there would give.
+            // The root's mount lies over `/` already, where joining the namespace will find it.
             Leave::Cover | Leave::Chroot => call!("chroot"(".") => rustix::process::chroot("."))?,
         }
         call!("chdir"("/") => rustix::process::chdir("/"))?;

@@ -49,7 +49,7 @@ fn line(f: &mut Formatter<'_>, what: impl Display, at: impl Display) -> fmt::Res
 fn leave_name(leave: Leave) -> &'static str {
     match leave {
         Leave::Pivot => "pivot_root",
-        Leave::Cover => "mount over /",
+        Leave::Cover => "chroot to the mount that covers /",
         Leave::Chroot => "chroot",
     }
 }

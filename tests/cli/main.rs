@@ -9,6 +9,7 @@ mod descriptors;
 mod errors;
 mod exec;
 mod fixtures;
+mod hardening;
 mod hooks;
 mod lifecycle;
 mod load;

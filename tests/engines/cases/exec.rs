@@ -46,8 +46,7 @@ fn user_workdir_env(e: &Engine) -> Result<()> {
 
 fn terminal(e: &Engine) -> Result<()> {
     e.start_sh("target", "", FOREVER)?;
-    let script =
-        "for i in 1 2 3 4 5 6 7 8 9; do test \"$(stty size)\" = '0 0' && sleep 0.2; done; tty; stty size; exit 6";
+    let script = "until stty size 2>/dev/null | grep -q '^[1-9]'; do sleep 0.1; done; tty; stty size; exit 6";
     let outcome = e.podman_on_terminal("exec -it target sh -c", &[script])?;
     same(&outcome.out, "/dev/pts/0\n37 111\n")?;
     exits(&outcome, 6)

@@ -1,0 +1,115 @@
+//! What a review by attack has found, held for ever: mounts that reach the host, programs that end up on the host's tree,
+//! processes that outlive their container.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount, umount};
+use serde_json::json;
+
+use crate::support::{Bundle, Cmd, Test, eventually, rootfs};
+
+/// Mounts below a path, as the host sees them.
+fn mounts_below(path: &Path) -> usize {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+    table.lines().filter(|line| line.contains(&format!(" {}/", path.display()))).count()
+}
+
+/// mount_namespaces(7): a copy of a shared mount is its peer, and what is mounted on one appears on the other.
+#[test]
+fn no_mount_of_a_container_appears_on_a_shared_host() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 refuses a shared root") else { return };
+    let tree = t.directory("shared-root");
+    let none = None::<&Path>;
+    mount(Some(&tree), &tree, none, MsFlags::MS_BIND, none).expect("mount");
+    mount(none, &tree, none, MsFlags::MS_SHARED, none).expect("make shared");
+    rootfs::make(&tree.join("rootfs"));
+    let idle = || t.idle().set("/root/path", json!(tree.join("rootfs"))).set("/root/readonly", false);
+    let map = || json!([{"containerID": 0, "hostID": 0, "size": 2000}]);
+    let shared = idle().set("/linux/rootfsPropagation", "shared");
+    let mapped = idle().unshare("user").set("/linux/uidMappings", map()).set("/linux/gidMappings", map());
+    for b in [shared, mapped] {
+        b.up();
+        assert_eq!(mounts_below(&tree), 0);
+        b.stop();
+        b.delete().ok();
+    }
+    umount(&tree).expect("umount");
+}
+
+#[test]
+fn exec_stays_in_the_root_of_a_container_without_a_mount_namespace() {
+    let Some(t) = Test::of_minicon("runc mounts on the host then") else { return };
+    let b = chrooted(t.idle().own_rootfs());
+    fs::write(b.rootfs().join("inside"), "").expect("write");
+    b.up();
+    b.exec(&["ls", "/inside"]).ok().prints("/inside");
+}
+
+/// A container that only chroot(2) keeps in its root.
+fn chrooted(b: Bundle<'_>) -> Bundle<'_> {
+    let b = b.share("mount").unset("/mounts").unset("/linux/maskedPaths").unset("/linux/readonlyPaths");
+    b.set("/process/terminal", false)
+}
+
+#[test]
+fn the_root_can_be_left_without_pivot_root() {
+    let t = Test::new();
+    let b = t.sh("ls /inside; grep -c ' / ' /proc/self/mountinfo").own_rootfs();
+    fs::write(b.rootfs().join("inside"), "").expect("write");
+    b.on_bundle("run", &["--no-pivot"]).run().ok().shows("/inside");
+}
+
+/// Images link /etc/resolv.conf into a /run that only a boot fills.
+#[test]
+fn a_mount_reaches_what_a_dangling_link_points_to() {
+    let t = Test::new();
+    let source = t.file("resolv.conf", "nameserver 192.0.2.1\n");
+    let b = t.bundle(&["cat", "/etc/resolv.conf"]).own_rootfs();
+    let _ = fs::remove_file(b.rootfs().join("etc/resolv.conf"));
+    symlink("../run/stub/resolv.conf", b.rootfs().join("etc/resolv.conf")).expect("symlink");
+    let b = b.mount("bind", &source, "/etc/resolv.conf", &["bind", "ro"]);
+    b.run().ok().prints("nameserver 192.0.2.1");
+    assert!(b.rootfs().join("run/stub/resolv.conf").exists());
+}
+
+#[test]
+fn a_mount_at_the_root_becomes_the_root() {
+    let t = Test::new();
+    let other = t.path("other");
+    rootfs::make(&other);
+    fs::write(other.join("other-root"), "").expect("write");
+    let b = t.bundle(&["ls", "/other-root"]).own_rootfs();
+    let b = b.set("/mounts", json!([])).mount("bind", &other, "/", &["rbind"]);
+    b.run().ok().prints("/other-root");
+}
+
+/// The containers of a pod share a pid namespace, which does not end with one of them.
+#[test]
+fn all_processes_of_a_container_in_a_shared_pid_namespace_are_killed() {
+    let Some(t) = Test::with_program("/usr/bin/unshare") else { return };
+    let holder = Cmd::new("/usr/bin/unshare").args(["--pid", "--fork", "--kill-child", "sleep", "1000"]).spawn();
+    let path = format!("/proc/{}/ns/pid_for_children", holder.pid());
+    let ours = fs::read_link("/proc/self/ns/pid").expect("a namespace");
+    eventually("the namespace has its first process", || fs::read_link(&path).is_ok_and(|link| link != ours));
+    let b = t.sh("sleep 1000 & sleep 1000 & wait").join("pid", &path);
+    b.up();
+    let procs = b.cgroup("pids").join("cgroup.procs");
+    eventually("both sleep", || fs::read_to_string(&procs).is_ok_and(|pids| pids.lines().count() == 3));
+    b.kill("KILL").ok();
+    b.becomes("stopped");
+    b.delete().ok();
+    b.is_gone();
+}
+
+/// Without no_new_privs the filter is loaded before the program's user is assumed.
+#[test]
+fn a_filter_may_forbid_the_calls_of_the_handshake() {
+    let Some(t) = Test::of_minicon("runc's handshake differs") else { return };
+    let names = ["sendmsg", "recvmsg", "recvfrom", "sendto"];
+    let rule = json!({"names": names, "action": "SCMP_ACT_KILL_PROCESS"});
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [rule]});
+    let b = t.bundle(&["echo", "ran"]).set("/process/noNewPrivileges", false).set("/linux/seccomp", profile);
+    b.run().ok().prints("ran");
+}

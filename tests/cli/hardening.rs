@@ -113,3 +113,39 @@ fn a_filter_may_forbid_the_calls_of_the_handshake() {
     let b = t.bundle(&["echo", "ran"]).set("/process/noNewPrivileges", false).set("/linux/seccomp", profile);
     b.run().ok().prints("ran");
 }
+
+/// Were a descriptor missing that is to be kept, one of the runtime's own would have its number.
+#[test]
+fn no_descriptor_of_the_runtime_takes_the_place_of_one_to_keep() {
+    let Some(t) = Test::of_minicon("runc passes what it finds") else { return };
+    let b = t.bundle(&["ls", "/proc/self/fd"]);
+    let missing = "descriptor 3 is to be kept but is not open";
+    let without = |call: Cmd| call.through("exec 3<&- 4<&- 5<&-; exec \"$@\"").run();
+    without(b.on_bundle("run", &["--preserve-fds", "2"])).fails(missing);
+    without(b.on_bundle("create", &["--preserve-fds=4294967295"])).fails(missing);
+    let b = t.idle();
+    b.up();
+    without(b.exec_with(&["--preserve-fds=3"], &["ls", "/proc/self/fd"])).exits(255).says(missing);
+}
+
+/// A path may lead to the namespace of the host.
+#[test]
+fn nothing_is_set_in_the_hosts_own_namespaces() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 refuses them by other rules") else { return };
+    let own = |kind: &str| format!("/proc/{}/ns/{kind}", std::process::id());
+    let b = t.idle().join("network", own("net")).unmount("/sys");
+    let b = b.set("/linux/sysctl", json!({"net.ipv4.ip_default_ttl": "64"}));
+    b.create().fails("not allowed in the host's network namespace");
+    t.idle().join("uts", own("uts")).create().fails("not allowed in the host's uts namespace");
+}
+
+/// A program that waits for nothing but a signal is to get it, whoever else waits for its readiness.
+#[test]
+fn signals_are_passed_on_before_the_program_is_ready() {
+    let t = Test::new();
+    let b = t.sh("trap 'exit 7' TERM; touch /trap-is-set; while :; do sleep 0.1; done").own_rootfs();
+    let running = b.on_bundle("run", &[]).env("NOTIFY_SOCKET", t.path("nobody")).spawn();
+    eventually("the trap is set", || b.rootfs().join("trap-is-set").exists());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), nix::sys::signal::Signal::SIGTERM).expect("kill");
+    running.wait().exits(7);
+}

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
+use rustix::io::Errno;
 
 use super::copy_up;
 use super::root::{self, Root};
@@ -20,7 +21,7 @@ use crate::sys::{self};
 /// mount_setattr(2), or a remount where the kernel or a filter does not have it.
 pub fn set_attributes(mount: &OwnedFd, attributes: &Attributes, recursive: bool) -> Result<()> {
     match mount::set_attributes(mount, attributes, recursive) {
-        Err(error) if error.errno() == Some(rustix::io::Errno::NOSYS) => {
+        Err(error) if error.errno() == Some(Errno::NOSYS) => {
             let depth = if recursive { ms::REC } else { 0 };
             if attributes.propagation != 0 {
                 return mount::mount("none", &place_path(mount)?, "", attributes.propagation | depth, "");
@@ -32,6 +33,18 @@ pub fn set_attributes(mount: &OwnedFd, attributes: &Attributes, recursive: bool)
             mount::mount("none", &place_path(mount)?, "", ms::REMOUNT | ms::BIND | flags, "")
         }
         done => done,
+    }
+}
+
+/// Changes a detached tree and attaches it. A remount reaches only what is mounted, so where that is what it takes, the
+/// tree is changed at its place.
+pub fn attach_changed(tree: &OwnedFd, place: &OwnedFd, change: impl Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+    match change(tree) {
+        Err(error) if error.call_name() == Some("mount") && error.errno() == Some(Errno::INVAL) => {
+            mount::attach(tree, place)?;
+            change(tree)
+        }
+        changed => changed.and_then(|()| mount::attach(tree, place)),
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Join<'a> {
 }
 
 /// The life of a container's init, up to the program.
-pub fn start(start: Start<'_>) -> ! {
+pub fn start(mut start: Start<'_>) -> ! {
     close_what_is_not_ours(
         start.preserved_fds,
         [start.channel.number()]
@@ -83,7 +83,7 @@ pub fn start(start: Start<'_>) -> ! {
             .chain(start.cgroup.numbers())
             .chain(start.joins.iter().map(|(_, fd)| fd.as_raw_fd())),
     );
-    let prepared = prepare(&start);
+    let prepared = prepare(&mut start);
     let Start { plan, record, channel, gate, preserved_fds, .. } = start;
     let program = match prepared {
         Ok(program) => program,
@@ -106,9 +106,10 @@ fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
 }
 
 /// Everything up to "created", one step a line, in the kernel's order.
-fn prepare(start: &Start<'_>) -> Result<Executable> {
-    let Start { plan, channel, .. } = start;
-    start.cgroup.join().step(|| "join the cgroups")?;
+fn prepare(start: &mut Start<'_>) -> Result<Executable> {
+    // Taken, so that no descriptor of a host's directory is open while we wait at the gate.
+    std::mem::take(&mut start.cgroup).join().step(|| "join the cgroups")?;
+    let Start { plan, channel, .. } = &*start;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
     let proc = namespaces::enter(start)?;
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
@@ -141,18 +142,18 @@ fn wait_and_execute(
 }
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
-pub fn join(join: Join<'_>) -> ! {
+pub fn join(mut join: Join<'_>) -> ! {
     let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
     let root = join.root.as_ref().map(AsRawFd::as_raw_fd);
     let own = [join.channel.number()].into_iter().chain(init).chain(root).chain(join.cgroup.numbers());
     close_what_is_not_ours(join.preserved_fds, own);
-    let Err(error) = join_and_execute(&join);
+    let Err(error) = join_and_execute(&mut join);
     fail(&join.channel, error)
 }
 
-fn join_and_execute(join: &Join<'_>) -> Result<std::convert::Infallible> {
-    let Join { program, channel, .. } = join;
-    join.cgroup.join().step(|| "join the container's cgroups")?;
+fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
+    std::mem::take(&mut join.cgroup).join().step(|| "join the container's cgroups")?;
+    let Join { program, channel, .. } = &*join;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
     namespaces::join_container(join)?;
     let proc = program.identity.label.as_ref().map(|_| Proc::open()).transpose()?;

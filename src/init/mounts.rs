@@ -47,8 +47,7 @@ fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize,
         Some(Errno::NOTDIR) => error.hint("the source is a directory, the destination is a file or below one"),
         _ => error,
     })?;
-    change(&tree, plan)?;
-    mount::attach(&tree, place).map_err(|error| match error.errno() {
+    classic::attach_changed(&tree, &place, |tree| change(tree, plan)).map_err(|error| match error.errno() {
         Some(Errno::INVAL) if !is_directory => error.hint("the source is a file, is the destination a directory?"),
         _ => error,
     })?;

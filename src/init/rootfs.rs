@@ -56,12 +56,12 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
-        part_from_host(plan, &tree)?;
         // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
         let private = Attributes { propagation: ms::PRIVATE, ..Attributes::default() };
-        mount::set_attributes(&slash, &private, false)?;
+        classic::set_attributes(&slash, &private, false)?;
     }
     mount::attach(&tree, &slash)?;
+    part_from_host(plan, &tree)?;
     Ok(Root::new(tree))
 }
 
@@ -199,15 +199,14 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
         What::Console => make_console(plan, root, channel),
         What::RootPropagation(flags) => {
             let attributes = Attributes { propagation: flags & !ms::REC, ..Attributes::default() };
-            mount::set_attributes(root.fd(), &attributes, flags & ms::REC != 0)
+            classic::set_attributes(root.fd(), &attributes, flags & ms::REC != 0)
         }
         What::ReadOnlyMount(path) => classic::set_attributes(&root.open(path)?, &read_only, false),
         What::ReadOnlyPath(path) => match root.find(path)? {
             None => Ok(()),
             Some(place) => {
                 let tree = mount::clone_tree(&place, true)?;
-                classic::set_attributes(&tree, &read_only, true)?;
-                mount::attach(&tree, &place)
+                classic::attach_changed(&tree, &place, |tree| classic::set_attributes(tree, &read_only, true))
             }
         },
         What::Mask(path) => match root.find(path)? {

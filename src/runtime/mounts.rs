@@ -47,7 +47,14 @@ fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
         ms::PRIVATE => ms::PRIVATE,
         _ => ms::SLAVE,
     };
-    mount::set_attributes(tree, &Attributes { propagation, ..Attributes::default() }, true)
+    match mount::set_attributes(tree, &Attributes { propagation, ..Attributes::default() }, true) {
+        // Before Linux 5.12.
+        Err(error) if error.errno() == Some(rustix::io::Errno::NOSYS) => {
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(tree));
+            mount::mount("none", Path::new(&path), "", propagation | ms::REC, "")
+        }
+        parted => parted,
+    }
 }
 
 fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Host) -> Result<OwnedFd> {

@@ -66,7 +66,8 @@ fn relay(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd, mut notif
             }
         }
         // What the program said last is still in the terminal when it has exited.
-        if !exited.is_empty() && !(showing && output) {
+        let has_more = showing && output;
+        if !exited.is_empty() && !has_more {
             return status.map_or_else(|| reap(child), Ok);
         }
     }

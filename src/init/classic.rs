@@ -1,5 +1,6 @@
 //! The classic mount(2), for what the descriptor-based calls cannot do: options longer than fsconfig(2) takes, flags
-//! that only mount(2) has, kernels before 5.12, and outer filters that refuse the new calls.
+//! that only mount(2) has, kernels before 5.12, and outer filters that refuse fsopen(2) or open_tree(2) for a volume. The root
+//! itself needs open_tree(2) and move_mount(2) (Linux 5.2).
 //!
 //! mount(2) wants a path. `/proc/self/fd/N` names the open place, so that still no path in the image is resolved twice.
 

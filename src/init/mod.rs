@@ -114,6 +114,8 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     let proc = namespaces::enter(start)?;
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
     root.make_working_directory(&plan.program.identity.cwd);
+    // Nodes have got the modes that they are to have; hooks get the usual mask.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     channel.send(&Message::RootfsReady)?;
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
     run_hooks(plan, start.record, HookKind::CreateContainer, "creating")?;

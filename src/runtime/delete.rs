@@ -63,8 +63,11 @@ fn lock(container: Container, force: bool, environment: &Environment) -> Result<
                 };
             }
             Err(error) if error.call_name() == Some("open") && force => return Ok(None),
-            Err(error) if error.errno() != Some(rustix::io::Errno::AGAIN) || Instant::now() > deadline => {
-                return Err(error);
+            Err(error) if error.errno() != Some(rustix::io::Errno::AGAIN) => return Err(error),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error
+                    .step("wait for the command that holds the container")
+                    .hint("a create or start of it is still at work, in a hook for instance; end that process first"));
             }
             Err(_) => {
                 if let Ok(Container { record, .. }) = Container::open(&environment.root, &id)

@@ -1,0 +1,297 @@
+//! From argv to one command, with the liberties that engines take: a long flag with one dash, a flag given twice.
+//!
+//! clap builds only the subcommand that is called: the whole tree would cost more than the rest of `state`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
+
+use super::{Action, ENTRIES, Entry, Globals};
+
+/// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
+pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
+    let arguments = with_double_dashes(arguments);
+    match parse_plainly(&arguments) {
+        Some(parsed) => Ok(parsed),
+        None => parse_with_tree(arguments),
+    }
+}
+
+/// The way of a command line without mistakes: only the subcommand's own flags are built. None for any other.
+fn parse_plainly(arguments: &[OsString]) -> Option<(Globals, Action)> {
+    let (globals, position) = read_globals(arguments)?;
+    let words = arguments.get(position..)?;
+    let entry = ENTRIES.iter().find(|entry| words[0] == entry.name)?;
+    let matches = subcommand(entry).try_get_matches_from(words).ok()?;
+    Some((globals, (entry.read)(&matches).ok()?))
+}
+
+/// The flags before the subcommand, and the subcommand's position; None if they are not all well-formed.
+fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
+    let mut globals = Globals {
+        root: None,
+        log: None,
+        log_format: "text".to_owned(),
+        debug: false,
+        systemd_cgroup: false,
+        rootless: "auto".to_owned(),
+    };
+    let mut position = 1;
+    loop {
+        let word = arguments.get(position)?.to_str()?;
+        position += 1;
+        match word {
+            "--debug" => globals.debug = true,
+            "--systemd-cgroup" => globals.systemd_cgroup = true,
+            flag if flag.starts_with('-') => {
+                let (name, value) = match flag.split_once('=') {
+                    Some((name, value)) => (name, OsStr::new(value)),
+                    None => {
+                        position += 1;
+                        (flag, arguments.get(position - 1)?.as_os_str())
+                    }
+                };
+                // What is empty, or looks like a flag, is for clap to judge.
+                let text = value.to_str().filter(|text| !text.is_empty() && !text.starts_with('-'))?;
+                match name {
+                    "--root" => globals.root = Some(PathBuf::from(value)),
+                    "--log" => globals.log = Some(PathBuf::from(value)),
+                    "--log-format" => globals.log_format = text.to_owned(),
+                    "--rootless" => globals.rootless = text.to_owned(),
+                    _ => return None,
+                }
+            }
+            _ => return Some((globals, position - 1)),
+        }
+    }
+}
+
+fn subcommand(entry: &Entry) -> Command {
+    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
+    (entry.flags)(command)
+}
+
+/// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
+fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
+    let called = called_subcommand(&arguments);
+    let mut command = Globals::augment_args(Command::new("minicon"))
+        .about("Run containers from OCI bundles, as runc does; see `minicon COMMAND --help`")
+        .args_override_self(true)
+        .disable_version_flag(true)
+        .arg(Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::SetTrue));
+    for entry in ENTRIES.iter().filter(|entry| called.is_none_or(|called| called == entry.name)) {
+        command = command.subcommand(subcommand(entry));
+    }
+    let entry = ENTRIES.iter().find(|entry| called == Some(entry.name));
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| explain(error, entry, &mut command))?;
+    if matches.get_flag("version") {
+        return Ok((Globals::from_arg_matches(&matches)?, Action::Version));
+    }
+    let globals = Globals::from_arg_matches(&matches)?;
+    let found = matches
+        .subcommand()
+        .and_then(|(name, matches)| ENTRIES.iter().find(|entry| entry.name == name).map(|entry| (entry.read)(matches)));
+    match found {
+        Some(action) => Ok((globals, action?)),
+        None => {
+            let help = command.render_help();
+            Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help))
+        }
+    }
+}
+
+/// A wrong number of arguments is told in runc's words.
+fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_word =
+        matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(word)) if !word.starts_with('-'));
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument => true,
+        ErrorKind::UnknownArgument => is_word,
+        _ => false,
+    };
+    match entry.filter(|_| is_count) {
+        Some(entry) => {
+            let subcommand =
+                command.find_subcommand_mut(entry.name).map(|subcommand| subcommand.clone().bin_name("minicon"));
+            let mut subcommand = subcommand.unwrap_or_default();
+            let mut bounds = entry.arguments.split(" and ");
+            let missed = if error.kind() == ErrorKind::MissingRequiredArgument { bounds.next() } else { bounds.last() };
+            subcommand.error(error.kind(), format!("{:?} requires {}", entry.name, missed.unwrap_or_default()))
+        }
+        None => error,
+    }
+}
+
+/// The global flags that take the next word as their value.
+const GLOBALS_WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
+
+fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
+    let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    while let Some(word) = words.next() {
+        if GLOBALS_WITH_VALUE.contains(&word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            return ENTRIES.iter().map(|entry| entry.name).find(|name| *name == word);
+        }
+    }
+    None
+}
+
+/// The name of the subcommand that a well-formed command line calls.
+pub fn called(arguments: &[OsString]) -> Option<&'static str> {
+    let arguments = with_double_dashes(arguments.to_vec());
+    let (_, position) = read_globals(&arguments)?;
+    ENTRIES.iter().map(|entry| entry.name).find(|name| arguments[position] == *name)
+}
+
+/// Long flags that engines write with one dash, as Go's flag package allows (`-no-subreaper`, from containerd).
+const LONG_FLAGS: &[&str] = &[
+    "all",
+    "additional-gids",
+    "apparmor",
+    "bundle",
+    "cap",
+    "cgroup",
+    "console-socket",
+    "cwd",
+    "debug",
+    "detach",
+    "env",
+    "force",
+    "format",
+    "help",
+    "ignore-paused",
+    "keep",
+    "log",
+    "log-format",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "pid-file",
+    "pidfd-socket",
+    "preserve-fds",
+    "process",
+    "process-label",
+    "quiet",
+    "root",
+    "rootless",
+    "systemd-cgroup",
+    "tty",
+    "user",
+    "version",
+];
+
+/// Gives such flags their second dash. The words of a program that exec is to run are left alone: they come after the
+/// second word that is no flag.
+fn with_double_dashes(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut is_exec = false;
+    let mut finished = false;
+    let rewrite = |word: OsString| {
+        let Some(text) = word.to_str().filter(|_| !finished) else { return Some(word) };
+        if !text.starts_with('-') {
+            finished = is_exec;
+            is_exec |= text == "exec";
+            return Some(word);
+        }
+        finished = text == "--";
+        let (name, value) = match text.trim_start_matches('-').split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text.trim_start_matches('-'), None),
+        };
+        if name.len() < 2 || !LONG_FLAGS.contains(&name) {
+            return Some(word);
+        }
+        match value.filter(|_| SWITCHES.contains(&name)) {
+            // Go's flag package also takes `--keep=false`.
+            Some("true" | "1" | "t" | "T") => Some(OsString::from(format!("--{name}"))),
+            Some("false" | "0" | "f" | "F") => None,
+            _ if text.starts_with("--") => Some(word),
+            _ => Some(OsString::from(format!("-{text}"))),
+        }
+    };
+    arguments.into_iter().filter_map(rewrite).collect()
+}
+
+/// The flags without a value.
+const SWITCHES: &[&str] = &[
+    "all",
+    "debug",
+    "detach",
+    "force",
+    "ignore-paused",
+    "keep",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "quiet",
+    "systemd-cgroup",
+    "tty",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> (Globals, Action) {
+        parse(line.split(' ').map(OsString::from).collect()).expect("it parses")
+    }
+
+    #[test]
+    fn engines_quirks() {
+        let (_, action) = parsed("minicon run -no-subreaper -d -d --bundle /b c");
+        assert!(matches!(action, Action::Run(run) if run.no_subreaper && run.detach && run.create.id == "c"));
+        let (globals, _) = parsed("minicon --log-format=json --root /r --root /s state state");
+        assert_eq!((globals.log_format.as_str(), globals.root), ("json", Some("/s".into())));
+    }
+
+    #[test]
+    fn both_ways_to_parse_agree() {
+        for line in [
+            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true state c",
+            "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
+            "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
+            "minicon kill c KILL",
+            "minicon delete --force --force c",
+            "minicon spec --rootless",
+            "minicon list -f json",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let plain = parse_plainly(&words).expect("the plain way");
+            let tree = parse_with_tree(words).expect("the tree's way");
+            assert_eq!(format!("{plain:?}"), format!("{tree:?}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_global_flag_is_read_plainly() {
+        for flag in Globals::augment_args(Command::new("minicon")).get_arguments() {
+            let long = flag.get_long().expect("a long flag");
+            let value = if flag.get_action().takes_values() { "=text" } else { "" };
+            let words = ["minicon".to_owned(), format!("--{long}{value}"), "list".to_owned()].map(OsString::from);
+            assert_eq!(called(&words), Some("list"), "{long}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_exec_are_its_own() {
+        let (_, action) = parsed("minicon exec -tty c sh -root -c");
+        let Action::Exec(exec) = action else { panic!("exec") };
+        assert!(exec.tty);
+        assert_eq!(exec.command, ["sh", "-root", "-c"]);
+        let (_, action) = parsed("minicon exec c -- ls -l");
+        assert!(matches!(action, Action::Exec(exec) if exec.command == ["ls", "-l"]));
+    }
+
+    #[test]
+    fn every_long_flag_is_listed_for_one_dash() {
+        for entry in ENTRIES {
+            for flag in (entry.flags)(Command::new(entry.name)).get_arguments().filter_map(Arg::get_long) {
+                assert!(LONG_FLAGS.contains(&flag), "{flag}");
+            }
+        }
+    }
+}

@@ -67,8 +67,6 @@ pub enum Message {
     NeedLimits,
     /// Runtime: they are set.
     Limited,
-    /// Init: something to tell the user that is no reason to fail.
-    Warning(String),
     /// Init: all is done up to the exec.
     Ready,
     /// Runtime: the container is recorded as created.
@@ -105,7 +103,6 @@ impl Channel {
             Message::SeccompListener(fd) => return channel::send(&self.0, b"S", &[fd.as_fd()]),
             Message::NeedLimits => (b'L', Vec::new()),
             Message::Limited => (b'D', Vec::new()),
-            Message::Warning(text) => (b'W', text.clone().into_bytes()),
             Message::Ready => (b'Y', Vec::new()),
             Message::Committed => (b'K', Vec::new()),
             Message::Failed(error) => (b'F', serde_json::to_vec(error).unwrap_or_default()),
@@ -153,7 +150,6 @@ fn decode(tag: u8, body: &[u8], fd: Option<OwnedFd>) -> Result<Message> {
         b'S' => Message::SeccompListener(fd()?),
         b'L' => Message::NeedLimits,
         b'D' => Message::Limited,
-        b'W' => Message::Warning(String::from_utf8_lossy(body).into_owned()),
         b'Y' => Message::Ready,
         b'K' => Message::Committed,
         b'F' => Message::Failed(

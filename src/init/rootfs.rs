@@ -33,7 +33,6 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
                 Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
                 done => done.map(drop),
             },
-            What::Directory(path) => root.directory(path).map(drop),
             What::Node(node) => make_node(&root, node),
             What::Link { path, target, replace } => make_link(&root, path, target, *replace),
             _ => Err(Error::new("this step belongs after the root is entered")),

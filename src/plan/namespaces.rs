@@ -136,12 +136,6 @@ impl Namespaces {
     pub fn has(&self, kind: Kind) -> bool {
         self.creates(kind) || self.joins(kind)
     }
-
-    /// Every kind that is not the caller's, as `CLONE_NEW*` bits.
-    pub fn all_flags(&self) -> u32 {
-        let joined = self.join.iter().map(|join| join.kind);
-        self.new.iter().copied().chain(joined).fold(0, |flags, kind| flags | kind.flag())
-    }
 }
 
 /// Decides the namespaces.

@@ -46,8 +46,6 @@ pub enum Leave {
 pub enum What {
     /// A mount; its directory or file is made if it is missing.
     Mount(Box<Mount>),
-    /// A directory, with its parents.
-    Directory(PathBuf),
     /// A device node, or a bind mount of the host's where nodes cannot be made.
     Node(Node),
     /// A symbolic link.
@@ -239,7 +237,6 @@ impl std::fmt::Display for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             What::Mount(mount) => write!(f, "mount {}", mount.destination.display()),
-            What::Directory(path) => write!(f, "make the directory {}", path.display()),
             What::Node(node) if node.bind => write!(f, "bind the device {}", node.path.display()),
             What::Node(node) => write!(f, "make the device {}", node.path.display()),
             What::Link { path, target, .. } => write!(f, "link {} to {target}", path.display()),

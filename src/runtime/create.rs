@@ -326,7 +326,6 @@ impl<'a> Creating<'a> {
                         listener::send_notifier(filter, &notifier, pid, &self.state())?;
                     }
                 }
-                Some(Message::Warning(text)) => self.environment.log.warning(&text),
                 Some(Message::RootfsReady) if phase == Phase::Furnishing => return Ok(()),
                 Some(Message::Ready) if phase == Phase::Leaving => return Ok(()),
                 Some(Message::Failed(error)) => return Err(error),

@@ -1,7 +1,6 @@
 //! ENTER: the namespaces that the clone could not give, and who we are in them.
 
 use rustix::io::Errno;
-use rustix::process::DumpableBehavior;
 
 use super::proc::Proc;
 use super::{Join, Start};
@@ -25,7 +24,7 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
     if namespaces.creates(Kind::Time) {
         enter_time_namespace(namespaces)?;
     }
-    hide()?;
+    process::hide()?;
     for (kind, fd) in &start.joins {
         process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))?;
     }
@@ -52,7 +51,7 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
         join_keyring(keyring)?;
     }
     // From here on a process of the container can see us (CVE-2016-9962).
-    hide()?;
+    process::hide()?;
     // The pid namespace is one to be born into: the runtime has seen to that.
     let others = kinds & !Kind::Pid.flag();
     if let Some(init) = init.filter(|_| others != 0) {
@@ -66,12 +65,6 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
         become_root()?;
     }
     Ok(())
-}
-
-/// Not dumpable: no process of a namespace that we enter can trace us or look through our /proc entries, whatever its
-/// capabilities; see PR_SET_DUMPABLE(2const). exec(2) ends it.
-fn hide() -> Result<()> {
-    call!("prctl"("PR_SET_DUMPABLE", 0) => rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
 }
 
 /// A kernel without keyrings, or one whose limit the user has reached, is no reason to fail: runc takes it so too.
@@ -118,7 +111,7 @@ fn become_root() -> Result<()> {
         }
     }
     // Changing the id has made us dumpable or not as /proc/sys/fs/suid_dumpable says.
-    hide()
+    process::hide()
 }
 
 fn name_host(namespaces: &Namespaces) -> Result<()> {

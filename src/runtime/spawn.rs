@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use crate::call;
 use crate::cgroup::Entrance;
@@ -159,8 +159,9 @@ pub fn through_usher(
         Cloned::Parent(child) => child,
         Cloned::Child => {
             let flags = flags | libc::CLONE_PARENT as u64;
-            let cloned =
-                hide().and_then(|()| enter()).and_then(|()| process::clone3(flags, cgroup.as_ref().map(AsFd::as_fd)));
+            let cloned = process::hide()
+                .and_then(|()| enter())
+                .and_then(|()| process::clone3(flags, cgroup.as_ref().map(AsFd::as_fd)));
             let word = match cloned {
                 Ok(Cloned::Child) => {
                     become_it(theirs);
@@ -187,12 +188,6 @@ pub fn through_usher(
         Message::Failed(error) => Err(error),
         _ => Err(Error::new("unexpected word from the process that joins namespaces")),
     }
-}
-
-/// Whoever enters a namespace of others must not be open to them (CVE-2016-9962).
-fn hide() -> Result<()> {
-    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    call!("prctl"("PR_SET_DUMPABLE", 0) => hidden)
 }
 
 /// Namespaces that belong to the host must be joined before the user namespace, those that belong to it after; which is

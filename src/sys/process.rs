@@ -295,6 +295,13 @@ pub fn unshare(kinds: u32) -> Result<()> {
     call!("unshare"(format_args!("{kinds:#x}")) => outcome(done.into())).map(drop)
 }
 
+/// Not dumpable: no process of a namespace that we enter can trace us or look through our /proc entries, whatever its
+/// capabilities (CVE-2016-9962); see PR_SET_DUMPABLE(2const). exec(2) ends it.
+pub fn hide() -> Result<()> {
+    let hidden = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    call!("prctl"("PR_SET_DUMPABLE", 0) => hidden)
+}
+
 /// sethostname(2).
 pub fn set_hostname(name: &str) -> Result<()> {
     // SAFETY: pointer and length describe the string.

@@ -3,6 +3,8 @@
 
 pub mod cgroup;
 mod cgroup_mounts;
+pub mod device_list;
+pub mod device_program;
 pub mod device_rules;
 pub mod devices;
 pub mod hooks;

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::cgroup::DeviceControl;
+use super::device_rules::{DEVICES, STEP};
 use super::hooks::HookKind;
 use super::mount_options::attribute;
 use super::mounts::{Change, Mount, Source};
@@ -144,7 +146,15 @@ impl Plan {
             let file = self.cgroup.directories[write.directory].path.join(write.file.as_ref());
             line(f, format_args!("{}: {} = {}", write.step, file.display(), write.value), write.at)?;
         }
-        Ok(())
+        match &self.cgroup.devices {
+            Some(DeviceControl::Program { directory, program }) => {
+                let path = self.cgroup.directories[*directory].path.display();
+                let what = format_args!("{STEP}: {path} = an eBPF program of {} instructions", program.len());
+                line(f, what, DEVICES)
+            }
+            // Only an update has one.
+            Some(DeviceControl::List { .. }) | None => Ok(()),
+        }
     }
 
     fn write_namespaces(&self, f: &mut Formatter<'_>) -> fmt::Result {

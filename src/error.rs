@@ -196,6 +196,13 @@ const HINTS: &[(&str, rustix::io::Errno, &str)] = {
             "creating namespaces needs CAP_SYS_ADMIN, or a new user namespace (linux.namespaces: user)",
         ),
         (
+            "clone3",
+            Errno::BUSY,
+            "the cgroup has controllers enabled for its children, so it takes no process itself: see cgroups(7), \
+             no internal processes",
+        ),
+        ("clone3", Errno::OPNOTSUPP, "the cgroup is threaded, or its parent is: a process can only join a domain"),
+        (
             "execve",
             Errno::NOEXEC,
             "not an executable format that this kernel knows: wrong architecture, or a script without a #! line",

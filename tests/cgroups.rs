@@ -91,7 +91,7 @@ impl Sandbox {
             cgroups_path: path.map(Path::new),
             resources: Some(&resources),
             rootless: false,
-            delegate: false,
+            owner: None,
         };
         let mut problems = Vec::new();
         let plan = plan(&request, &self.host, &mut problems);
@@ -470,7 +470,7 @@ fn a_v2_cgroup_can_be_delegated() -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let Some(sandbox) = Sandbox::new_v2("delegate") else { return Ok(()) };
     let cgroup = Cgroup::create(&sandbox.plan("{}"))?;
-    cgroup.delegate(rustix::fs::Uid::from_raw(1234))?;
+    cgroup.give_to(1234)?;
     let directory = cgroup.paths().controllers[""].clone();
     let owner = |path: PathBuf| std::fs::metadata(path).unwrap().uid();
     assert_eq!(owner(directory.clone()), 1234);

@@ -80,15 +80,18 @@ impl Cgroup {
 
     /// Gives the v2 directory to a user of the host, as config-linux.md, "Cgroup ownership", describes: the directory
     /// and the files in it that the kernel lists as safe.
-    pub fn delegate(&self, owner: rustix::fs::Uid) -> Result<()> {
+    pub fn give_to(&self, owner: u32) -> Result<()> {
         let Some(member) = self.v2() else { return Ok(()) };
         let listed = files::read(Path::new("/sys/kernel/cgroup/delegate"));
         let listed = listed.as_deref().unwrap_or("cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n");
         let inside = listed.lines().map(|file| member.path.join(file));
         for path in inside.chain([member.path.clone()]) {
-            let chown = rustix::fs::chown(&path, Some(owner), None);
-            match call!("chown"(path.display(), owner.as_raw()) => chown) {
-                Err(error) if !files::is_gone(&error) => return Err(error.step("delegate the cgroup")),
+            let chown = rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(owner)), None);
+            match call!("chown"(path.display(), owner) => chown) {
+                // A file that this kernel does not have, though it lists it.
+                Err(error) if !files::is_gone(&error) => {
+                    return Err(error.step("give the cgroup to the container's user").at("linux.namespaces"));
+                }
                 _ => {}
             }
         }
@@ -105,7 +108,9 @@ struct Creating {
 
 impl Creating {
     fn add(&mut self, directory: &Directory, limited: bool) -> Result<()> {
-        let presence = match make(&directory.path, &directory.mount_point, &mut self.made) {
+        let made =
+            check_may_join(directory).and_then(|()| make(&directory.path, &directory.mount_point, &mut self.made));
+        let presence = match made {
             Ok(true) => Presence::New,
             Ok(false) => Presence::Existing,
             Err(error) if files::is_permission(&error) && !directory.required => Presence::Absent,
@@ -136,6 +141,13 @@ impl Drop for Creating {
             let _ = rustix::fs::rmdir(path);
         }
     }
+}
+
+/// What the kernel will check when init is cloned into the directory, asked before anything is made.
+fn check_may_join(directory: &Directory) -> Result<()> {
+    let Some(parent) = &directory.common_parent else { return Ok(()) };
+    let file = parent.join("cgroup.procs");
+    call!("access"(file.display(), "W_OK") => rustix::fs::access(&file, rustix::fs::Access::WRITE_OK))
 }
 
 /// Makes a directory and its missing parents; tells whether it was missing itself.
@@ -175,8 +187,13 @@ fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
     };
     let hint = match error.errno() {
         Some(Errno::ROFS) => "the cgroup file system is mounted read-only",
+        Some(Errno::ACCESS | Errno::PERM) if error.call_name() == Some("access") => {
+            "a process can be moved only below a cgroup of this user's own: start from one that is delegated \
+             (`systemd-run --user --scope -p Delegate=yes …`), or use --systemd-cgroup, or drop the limits"
+        }
         Some(Errno::ACCESS | Errno::PERM) => {
-            "this user may not create cgroups here: have one delegated (systemd: Delegate=yes), or drop the limits"
+            "this user may not create cgroups here: have one delegated (systemd: Delegate=yes in a unit of the user's), \
+             or drop the limits"
         }
         Some(Errno::AGAIN) => "cgroup.max.descendants or cgroup.max.depth of a parent is reached",
         Some(Errno::NOSPC) => "the kernel's limit of cgroups in this hierarchy is reached",

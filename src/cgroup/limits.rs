@@ -132,7 +132,8 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         }
         Errno::NOENT if member.version == Version::V2 => {
             return Some(format!(
-                "the controller {controller} is not enabled here: a parent has processes of its own, or it is not delegated"
+                "the controller {controller} is not enabled here: a parent has processes of its own, or it is not \
+                 delegated (systemd: Delegate={controller} in the unit above, such as user@.service)"
             ));
         }
         Errno::NOENT => "this kernel does not have the file",

@@ -148,6 +148,7 @@ impl Cgroup {
                 mount_point: PathBuf::new(),
                 version: member.version,
                 controllers,
+                common_parent: None,
                 cpuset,
                 required: true,
             })
@@ -181,13 +182,13 @@ impl Cgroup {
 
     /// The same cgroups, but on v2 the one that a process of the container is in. Once the container has enabled
     /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process.
-    pub fn follow_v2(mut self, pid: Pid, host: &CgroupHost) -> Result<Cgroup> {
-        let text = files::read(Path::new(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())))
-            .step(|| "find the container's cgroup")?;
+    pub fn follow_v2(mut self, pid: i32, host: &CgroupHost) -> Result<Cgroup> {
+        let text = files::read(Path::new(&format!("/proc/{pid}/cgroup"))).step(|| "find the container's cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         for member in self.members.iter_mut().filter(|member| member.version == Version::V2) {
-            if let (Some(path), Some(unified)) = (path, &host.v2) {
-                member.path = unified.mount_point.join(path);
+            let found = path.zip(host.v2.as_ref()).map(|(path, unified)| unified.mount_point.join(path));
+            if let Some(below) = found.filter(|found| found.starts_with(&member.path)) {
+                member.path = below;
             }
         }
         Ok(self)

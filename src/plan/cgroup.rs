@@ -85,8 +85,8 @@ pub struct Request<'a> {
     /// The runtime has no right over the host's cgroups: what nobody asked for may be missing, and device rules
     /// are left out, because the kernel wants CAP_SYS_ADMIN of the initial user namespace for them.
     pub rootless: bool,
-    /// The v2 cgroup will belong to the container's user (config-linux.md, "Cgroup ownership").
-    pub delegate: bool,
+    /// The user of the host who will own the v2 cgroup, if not the caller (config-linux.md, "Cgroup ownership").
+    pub owner: Option<u32>,
 }
 
 /// What will be done: directories first, in order, then the writes, in order.
@@ -98,8 +98,8 @@ pub struct CgroupPlan {
     pub writes: Vec<FileWrite>,
     /// No directory is needed: failing to create them all is tolerated.
     pub optional: bool,
-    /// The v2 directory will be given to the container's user.
-    pub delegate: bool,
+    /// The user of the host whom the v2 directory will be given to.
+    pub owner: Option<u32>,
 }
 
 /// The version of a cgroup hierarchy.
@@ -124,6 +124,9 @@ pub struct Directory {
     pub controllers: Vec<String>,
     /// A v1 directory that nobody can join before it has processors and memory nodes.
     pub cpuset: bool,
+    /// Without privileges, on v2: the nearest directory above both the caller's cgroup and this one. Only who may write
+    /// its `cgroup.procs` may move a process from the one to the other (cgroups(7), delegation containment).
+    pub common_parent: Option<PathBuf>,
     /// Failing to create or to join it for want of permission is an error. Otherwise the container does without.
     pub required: bool,
 }
@@ -187,7 +190,7 @@ pub enum When {
 pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem>) -> CgroupPlan {
     let Some(place) = place(request, problems) else { return CgroupPlan::default() };
     let mut directories: Vec<Directory> = host.v1.iter().map(|hierarchy| v1_directory(hierarchy, &place)).collect();
-    directories.extend(host.v2.iter().map(|unified| v2_directory(unified, &place, host.mode())));
+    directories.extend(host.v2.iter().map(|unified| v2_directory(unified, &place, host.mode(), request.rootless)));
     let mut writes = request.resources.map(|limits| write_limits(limits, &directories, problems)).unwrap_or_default();
     if directories.is_empty() && !request.rootless {
         problems.push(Problem::new(CGROUPS_PATH, "no cgroup hierarchy is mounted on this machine"));
@@ -200,7 +203,7 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
     }
     require(&mut directories, &writes, request, host.mode());
     let optional = directories.iter().all(|directory| !directory.required);
-    CgroupPlan { directories, writes, optional, delegate: request.delegate }
+    CgroupPlan { directories, writes, optional, owner: request.owner }
 }
 
 /// Decides what is written to change the limits of an existing container (`update`). Device rules stay as they are.
@@ -208,7 +211,7 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
 /// `directories` are those of the container, as [`Cgroup::directories`](crate::cgroup::Cgroup::directories) tells them.
 pub fn plan_update(resources: &LinuxResources, directories: Vec<Directory>, problems: &mut Vec<Problem>) -> CgroupPlan {
     let writes = write_limits(resources, &directories, problems);
-    CgroupPlan { directories, writes, optional: false, delegate: false }
+    CgroupPlan { directories, writes, optional: false, owner: None }
 }
 
 const CGROUPS_PATH: ConfigPath = ConfigPath::new("linux.cgroupsPath");
@@ -256,19 +259,24 @@ fn v1_directory(hierarchy: &Hierarchy, place: &Place) -> Directory {
         version: Version::V1,
         controllers: hierarchy.controllers.clone(),
         cpuset: hierarchy.controllers.iter().any(|name| name == "cpuset"),
+        common_parent: None,
         required: true,
     }
 }
 
 /// On a pure v2 host a relative path starts beside the runtime's own cgroup, not in it: that one has processes, so
 /// its children could have no controllers ("no internal processes", cgroups(7)).
-fn v2_directory(unified: &Unified, place: &Place, mode: Mode) -> Directory {
+fn v2_directory(unified: &Unified, place: &Place, mode: Mode, rootless: bool) -> Directory {
     let start = match mode {
         Mode::V2 => unified.own.parent().unwrap_or(Path::new("/")),
         _ => &unified.own,
     };
+    let path = resolve(&unified.mount_point, start, place);
+    let own = unified.mount_point.join(unified.own.strip_prefix("/").unwrap_or(&unified.own));
+    let common_parent = path.ancestors().find(|parent| own.starts_with(parent)).filter(|_| rootless);
     Directory {
-        path: resolve(&unified.mount_point, start, place),
+        common_parent: common_parent.map(Path::to_path_buf),
+        path,
         mount_point: unified.mount_point.clone(),
         version: Version::V2,
         controllers: unified.controllers.clone(),
@@ -393,10 +401,25 @@ pub(super) mod tests {
     ) -> (CgroupPlan, Vec<String>) {
         let resources: LinuxResources = serde_json::from_str(resources).expect("resources");
         let cgroups_path = path.map(Path::new);
-        let request = Request { id: "web", cgroups_path, resources: Some(&resources), rootless, delegate: false };
+        let request = Request { id: "web", cgroups_path, resources: Some(&resources), rootless, owner: None };
         let mut problems = Vec::new();
         let plan = plan(&request, host, &mut problems);
         (plan, problems.iter().map(|problem| format!("{}: {}", problem.at, problem.message)).collect())
+    }
+
+    #[test]
+    fn a_rootless_runtime_needs_the_nearest_common_parent() {
+        let parent = |path, rootless| {
+            let (plan, _) = planned(&unified(), path, "{}", rootless);
+            plan.directories[0].common_parent.clone()
+        };
+        assert_eq!(parent(None, true), Some("/sys/fs/cgroup/user.slice".into()));
+        assert_eq!(parent(Some("/other/web"), true), Some("/sys/fs/cgroup".into()));
+        assert_eq!(
+            parent(Some("/user.slice/session.scope/web"), true),
+            Some("/sys/fs/cgroup/user.slice/session.scope".into())
+        );
+        assert_eq!(parent(None, false), None);
     }
 
     fn places(host: &CgroupHost, path: Option<&str>) -> Vec<String> {

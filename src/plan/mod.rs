@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod cgroup_mounts;
+mod delegation;
 pub mod device_rules;
 pub mod devices;
 pub mod hooks;
@@ -129,7 +130,7 @@ impl Plan {
             cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             rootless: request.rootless || host.rootless,
-            delegate: false,
+            owner: delegation::owner(spec, &namespaces, host),
         };
         let cgroup = cgroup::plan(&cgroup_request, &host.cgroups, problems);
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);

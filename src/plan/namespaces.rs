@@ -63,6 +63,14 @@ pub struct IdMap {
     pub size: u32,
 }
 
+impl IdMap {
+    /// The id outside for one inside, if this line has it.
+    pub fn outside_of(&self, inside: u32) -> Option<u32> {
+        let offset = inside.checked_sub(self.inside).filter(|offset| *offset < self.size)?;
+        self.outside.checked_add(offset)
+    }
+}
+
 impl Kind {
     /// Every kind, in the order in which the manual lists them.
     pub const ALL: [Kind; 8] =

@@ -144,6 +144,9 @@ impl Plan {
             let file = self.cgroup.directories[write.directory].path.join(write.file.as_ref());
             line(f, format_args!("{}: {} = {}", write.step, file.display(), write.value), write.at)?;
         }
+        if let Some(owner) = self.cgroup.owner {
+            line(f, format_args!("give the cgroup to user {owner}"), ConfigPath::new("linux.namespaces"))?;
+        }
         Ok(())
     }
 

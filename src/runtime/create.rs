@@ -90,6 +90,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
+        plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
     set_oom_score(&plan, pid)?;
     channel.send(&Message::Proceed)?;

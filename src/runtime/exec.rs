@@ -5,12 +5,13 @@ use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
 use super::{Environment, foreground, listener, open_init, spawn};
 use crate::call;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup, Entrance};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::{self, ConsoleSocket};
@@ -216,12 +217,29 @@ struct Joining {
 }
 
 impl Joining {
-    /// Clones the process: into the container's pid namespace and cgroup by birth, into the rest by itself.
+    /// Clones the process into the container's cgroup, or the one that `--cgroup` names.
     fn clone_into(container: &Container, options: &cli::Exec, program: &Program) -> Result<Joining> {
+        let cgroup = cgroup_of(container, &options.cgroup)?;
+        match Joining::clone_into_cgroup(container, options, program, cgroup.entrance()?) {
+            // The container has moved its processes below and enabled controllers there: go where its init is.
+            Err(error) if is_refused_by_cgroup(&error) && options.cgroup.is_empty() => {
+                let cgroup = cgroup.follow_v2(container.record.init_process_pid, &cgroup::probe()?)?;
+                Joining::clone_into_cgroup(container, options, program, cgroup.entrance()?)
+            }
+            joining => joining,
+        }
+    }
+
+    /// Clones the process: into the container's pid namespace and cgroup by birth, into the rest by itself.
+    fn clone_into_cgroup(
+        container: &Container,
+        options: &cli::Exec,
+        program: &Program,
+        cgroup: Entrance,
+    ) -> Result<Joining> {
         let record = &container.record;
         let gone = || status::permit(Verb::Exec, Status::Stopped, &record.id).err();
         let init = open_init(record)?.ok_or_else(|| gone().unwrap_or_else(|| Error::new("the container is gone")))?;
-        let cgroup = cgroup_of(container, &options.cgroup)?.entrance()?;
         let (ours, theirs) = Channel::pair()?;
         let to_join = |kind: &&Kind| **kind != Kind::User || !shares_user_namespace(record);
         let kinds = record.namespaces.iter().filter(to_join).fold(0, |flags, kind| flags | kind.flag());
@@ -296,6 +314,11 @@ impl Drop for Joining {
             let _ = foreground::reap(&self.child);
         }
     }
+}
+
+/// A v2 cgroup with controllers for its children takes no process: clone3(2), EBUSY.
+fn is_refused_by_cgroup(error: &Error) -> bool {
+    error.call_name() == Some("clone3") && matches!(error.errno(), Some(Errno::BUSY | Errno::OPNOTSUPP))
 }
 
 /// A user namespace that was joined by path may be our own, and that cannot be joined again: setns(2), EINVAL.

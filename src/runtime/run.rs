@@ -9,6 +9,9 @@ use crate::container::Container;
 use crate::error::Result;
 use crate::sys::process;
 
+/// The exit status of a program that SIGKILL has ended.
+const KILLED: i32 = 128 + libc::SIGKILL;
+
 /// The command. In the foreground its exit status is the container's.
 pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
     let terminal = if options.detach { Terminal::Handed } else { Terminal::Ours };
@@ -40,6 +43,10 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
         return Ok(0);
     };
     let status = foreground::wait(&init, console, &signals, notify);
+    if matches!(status, Ok(KILLED)) && container.cgroup().had_oom_kill() {
+        let limit = "linux.resources.memory.limit";
+        environment.log.warning(&format!("the kernel has killed the container for want of memory: see {limit}"));
+    }
     if !options.keep {
         delete::destroy(&container, environment)?;
     }

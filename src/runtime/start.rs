@@ -7,6 +7,7 @@ use crate::container::{Container, Lock};
 use crate::error::{Error, Result};
 use crate::handshake::{Started, open_gate};
 use crate::hooks::{self, State};
+use crate::plan::ConfigPath;
 use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
 use crate::sys::process;
 
@@ -31,15 +32,25 @@ pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
             other => refused(other),
         },
         Some(Started::Failed(error)) => Err(error),
-        Some(Started::Died) => Err(Error::new("container init died before it could start the program")),
+        Some(Started::Died) => Err(explain_death(container, "container init died before it could start the program")),
         Some(Started::Yes) => match status::read_stat(container.record.init_process_pid) {
             // The end of the file can also mean that init was killed, by its own filter for one. A zombie still tells.
             Some(stat) if stat.start == container.record.init_process_start && !stat.has_executed() => {
-                Err(Error::new("container init died while it started the program")
+                Err(explain_death(container, "container init died while it started the program")
                     .hint("a seccomp filter must let the exec itself pass"))
             }
             _ => Ok(()),
         },
+    }
+}
+
+/// The words in parentheses are runc's.
+fn explain_death(container: &Container, message: &str) -> Error {
+    match container.cgroup().had_oom_kill() {
+        true => Error::new(format!("{message} (possibly OOM-killed)"))
+            .at(ConfigPath::new("linux.resources.memory.limit"))
+            .hint("give the container more memory"),
+        false => Error::new(message),
     }
 }
 

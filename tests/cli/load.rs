@@ -1,6 +1,21 @@
 //! Many containers, one after the other and at once: the guard sees what they leave.
 
-use crate::support::Test;
+use crate::support::guard::cgroups;
+use crate::support::{Test, eventually};
+
+#[test]
+fn a_thousand_containers_leave_no_cgroup() {
+    let t = Test::new();
+    let b = t.idle();
+    b.write();
+    let before = cgroups().len();
+    for _ in 0..1000 {
+        b.create().ok();
+        b.verb("delete", &["--force"]).run().ok();
+    }
+    // What others make and remove comes and goes.
+    eventually("there are as many cgroups as before", || cgroups().len() <= before);
+}
 
 #[test]
 fn two_hundred_runs_in_turn_leave_nothing() {

@@ -90,8 +90,9 @@ qemu=(qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
 # shellcheck disable=SC2054
 case ${VM_ACCEL:-tcg} in
 kvm) qemu+=(-accel kvm -cpu host) ;;
-# -cpu max would spend 10 to 25 % more time, on emulated AVX2.
-*) qemu+=(-accel tcg,thread=multi -cpu Nehalem,+rdrand,+fsgsbase) ;;
+# One thread for both processors: with one each, one can trip over code that the kernel of the other has just changed
+# (static keys; "Oops: int3"). -cpu max would spend 10 to 25 % more time, on emulated AVX2.
+*) qemu+=(-accel tcg,thread=single -cpu Nehalem,+rdrand,+fsgsbase) ;;
 esac
 for socket in "$dir"/sockets/*; do
 	name=${socket##*/}

@@ -1,4 +1,5 @@
-//! Limits, read back from where the kernel keeps them, and felt by the program. cgroup v1, as on this machine.
+//! Limits, read back from where the kernel keeps them, and felt by the program, where there is cgroup v1; and what holds
+//! for v2 too.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Bundle, Test};
 
-fn with_v1() -> Option<Test> {
+/// A test of cgroup v1 controllers.
+pub fn with_v1() -> Option<Test> {
     Test::where_possible(Path::new("/sys/fs/cgroup/memory").exists(), "no cgroup v1 controllers")
 }
 

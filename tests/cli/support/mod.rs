@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use bundle::Bundle;
-pub use command::{Cmd, Output, Running, eventually};
+pub use command::{Cmd, Output, Running, eventually, slowness};
 use guard::Snapshot;
 
 /// One test at a time: the guard compares the whole host.

@@ -5,7 +5,7 @@
 //! error" (config-linux.md, Unified).
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,8 @@ pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
 /// A test of a controller, on a machine with cgroup v2 alone.
 pub fn with_v2(controller: &str) -> Option<Test> {
-    Test::where_possible(has_controller(controller), &format!("no cgroup v2 controller {controller}, or not v2 alone"))
+    let reason = format!("no cgroup v2 controller {controller}, or not v2 alone");
+    Test::where_found(|| has_controller(controller).then_some(()), &reason).map(|(t, ())| t)
 }
 
 /// On a machine with cgroup v1 too there is no such file at this place.
@@ -126,25 +127,31 @@ struct Disk {
 }
 
 fn with_disk(fits: impl Fn(&Disk) -> bool, otherwise: &str) -> Option<(Test, Disk)> {
-    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten().filter_map(|entry| {
-        let text = |file: &str| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+    let disk_of = |directory: &Path| {
+        let text = |file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
         let number = text("dev");
         let (major, minor) = number.trim().split_once(':')?;
         let scheduler = text("queue/scheduler");
         let chosen = scheduler.split_once('[').and_then(|(_, rest)| Some(rest.split_once(']')?.0.to_owned()));
         let disk = Disk { major: major.parse().ok()?, minor: minor.parse().ok()?, scheduler: chosen? };
         (text("size").trim() != "0").then_some(disk)
-    });
-    let found = disks.filter(|_| has_controller("io")).find(|disk| fits(disk));
-    Some((Test::where_possible(found.is_some(), &format!("{otherwise}, or no cgroup v2 controller io"))?, found?))
+    };
+    let find = || entries("/sys/block").iter().filter_map(|path| disk_of(path)).find(fits);
+    let reason = format!("{otherwise}, or no cgroup v2 controller io");
+    Test::where_found(|| has_controller("io").then(find).flatten(), &reason)
+}
+
+fn entries(directory: &str) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 #[test]
 fn huge_pages_are_limited_with_their_reservations() {
-    let pages = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
-    let has_2mb = pages.into_iter().any(|entry| entry.file_name() == "hugepages-2048kB");
+    let has_2mb = || Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
     let reason = "no cgroup v2 controller hugetlb, or no huge pages of 2 MB";
-    let Some(t) = Test::where_possible(has_controller("hugetlb") && has_2mb, reason) else { return };
+    let Some((t, ())) = Test::where_found(|| (has_controller("hugetlb") && has_2mb()).then_some(()), reason) else {
+        return;
+    };
     let limit = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]});
     reads_back(&t, limit, &[("hugetlb.2MB.max", "4194304"), ("hugetlb.2MB.rsvd.max", "4194304")]);
     let b = t.bundle(&["true"]).set("/linux/resources/hugepageLimits", json!([{"pageSize": "3MB", "limit": 0}]));
@@ -153,10 +160,9 @@ fn huge_pages_are_limited_with_their_reservations() {
 
 #[test]
 fn rdma_is_limited() {
-    let device = fs::read_dir("/sys/class/infiniband").into_iter().flatten().flatten().next();
-    let reason = "no cgroup v2 controller rdma, or no rdma device";
-    let Some(t) = Test::where_possible(has_controller("rdma") && device.is_some(), reason) else { return };
-    let name = device.expect("a device").file_name().to_string_lossy().into_owned();
+    let device = || entries("/sys/class/infiniband").first()?.file_name()?.to_str().map(str::to_owned);
+    let found = || has_controller("rdma").then(device).flatten();
+    let Some((t, name)) = Test::where_found(found, "no cgroup v2 controller rdma, or no rdma device") else { return };
     let limits = json!({"rdma": {&name: {"hcaHandles": 3, "hcaObjects": 10000}}});
     reads_back(&t, limits, &[("rdma.max", &format!("{name} hca_handle=3 hca_object=10000"))]);
 }

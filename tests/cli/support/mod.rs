@@ -70,6 +70,17 @@ impl Test {
         None
     }
 
+    /// As `where_possible`, of something that is found by opening files: in turn, or the guard of another test sees them.
+    pub fn where_found<T>(find: impl FnOnce() -> Option<T>, reason: &str) -> Option<(Self, T)> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = find();
+        drop(turn);
+        if found.is_none() {
+            count_skip(reason);
+        }
+        found.map(|found| (Test::new(), found))
+    }
+
     /// A test that needs a program of the host. In CI it must be there.
     pub fn with_program(path: &str) -> Option<Self> {
         if Path::new(path).exists() {

@@ -131,7 +131,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         Errno::NOENT if file.contains("weight") && matches!(controller, "blkio" | "io") => {
             "no I/O scheduler with weights is in use; BFQ has them"
         }
-        Errno::NOENT if member.version == Version::V2 => {
+        Errno::NOENT if member.version == Version::V2 && !is_enabled(controller, member) => {
             return Some(format!(
                 "the controller {controller} is not enabled here: a parent has processes of its own, or it is not \
                  delegated (systemd: Delegate={controller} in the unit above, such as user@.service)"
@@ -152,4 +152,10 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Whether a v2 directory has the files of a controller; those of the hierarchy itself it has always.
+fn is_enabled(controller: &str, member: &Member) -> bool {
+    let enabled = files::read_value(&member.path.join("cgroup.controllers")).unwrap_or_default();
+    controller == "cgroup" || enabled.split(' ').any(|name| name == controller)
 }

@@ -1,5 +1,5 @@
-//! Limits, read back from where the kernel keeps them, and felt by the program. Mostly of cgroup v1; device rules of
-//! either version.
+//! Limits, read back from where the kernel keeps them, and felt by the program, where there is cgroup v1; and what holds
+//! for v2 too, device rules among it.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Bundle, Test};
 
-fn with_v1() -> Option<Test> {
+/// A test of cgroup v1 controllers.
+pub fn with_v1() -> Option<Test> {
     Test::where_possible(Path::new("/sys/fs/cgroup/memory").exists(), "no cgroup v1 controllers")
 }
 

@@ -32,13 +32,14 @@ impl<'t> Rootless<'t> {
 
     /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
     fn runtime(&self, args: &[&str]) -> Cmd {
+        self.runtime_behind(&[], args)
+    }
+
+    /// As [`Rootless::runtime`], started by another program of the user's.
+    fn runtime_behind(&self, starter: &[&str], args: &[&str]) -> Cmd {
         let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
-        Cmd::new("setpriv")
-            .args(ids)
-            .arg(self.dir.join("minicon"))
-            .args(args)
-            .dir(&self.dir)
-            .env("XDG_RUNTIME_DIR", self.dir.join("run"))
+        let command = Cmd::new("setpriv").args(ids).args(starter).arg(self.dir.join("minicon")).args(args);
+        command.dir(&self.dir).env("XDG_RUNTIME_DIR", self.dir.join("run"))
     }
 
     fn configure(&self, change: impl FnOnce(&mut Value)) {
@@ -97,6 +98,18 @@ fn an_ordinary_user_enters_a_container() {
     rootless.runtime(&["kill", "entered", "KILL"]).run().ok();
     rootless.runtime(&["delete", "--force", "entered"]).run().ok();
     rootless.runtime(&["state", "entered"]).run().fails("container does not exist");
+}
+
+/// podman calls from its user namespace, where it is root, with XDG_RUNTIME_DIR and without USER.
+#[test]
+fn root_of_a_user_namespace_finds_the_users_containers() {
+    let Some(t) = Test::of_minicon("runc's directory has another name") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    rootless.runtime(&["create", "kept"]).run().ok();
+    let as_root = ["env", "-u", "USER", "unshare", "--user", "--map-root-user"];
+    rootless.runtime_behind(&as_root, &["list", "--quiet"]).run().ok().prints("kept");
+    rootless.runtime(&["delete", "--force", "kept"]).run().ok();
 }
 
 /// Mapping more than one's own id needs newuidmap, and a range that /etc/subuid grants; neither is guessed.

@@ -9,6 +9,8 @@ pub mod devices;
 pub mod hooks;
 pub mod identity;
 pub mod limits;
+pub mod lists;
+pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
@@ -217,7 +219,6 @@ fn check_unsupported(spec: &Spec, host: &Host, problems: &mut Vec<Problem>) {
     };
     unsupported("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()));
     unsupported("linux.intelRdt", linux.intel_rdt().is_some());
-    unsupported("linux.memoryPolicy", linux.memory_policy().is_some());
     if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) && !host.selinux {
         problems.push(Problem::new("linux.mountLabel", "SELinux is not enabled on this host"));
     }

@@ -189,6 +189,9 @@ impl Plan {
         if let Some(score) = limits.oom_score_adjustment {
             line(f, format_args!("oom_score_adj = {score}"), "process.oomScoreAdj")?;
         }
+        if let Some(policy) = &limits.memory_policy {
+            line(f, format_args!("memory policy {} {}", policy.name, policy.nodes), "linux.memoryPolicy")?;
+        }
         for limit in &limits.rlimits {
             line(f, format_args!("{} soft {} hard {}", limit.name, limit.soft, limit.hard), limit.at)?;
         }

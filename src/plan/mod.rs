@@ -8,6 +8,7 @@ pub mod device_rules;
 pub mod devices;
 pub mod hooks;
 pub mod identity;
+pub mod intel_rdt;
 pub mod limits;
 pub mod lists;
 pub mod memory_policy;
@@ -23,7 +24,7 @@ pub mod sysctl;
 mod text;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
@@ -32,6 +33,7 @@ use crate::error::{Error, Problem, Result};
 use cgroup::{CgroupHost, CgroupPlan};
 use hooks::Hooks;
 use identity::Identity;
+use intel_rdt::IntelRdt;
 use limits::Limits;
 use namespaces::Namespaces;
 use rootfs::Rootfs;
@@ -54,6 +56,8 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is enabled.
     pub selinux: bool,
+    /// Where resctrl is mounted; looked for only if the configuration wants it.
+    pub resctrl: Option<PathBuf>,
 }
 
 /// What the command line asks for, beside the configuration.
@@ -82,6 +86,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// The cgroup and its limits.
     pub cgroup: CgroupPlan,
+    /// The share of cache and memory bandwidth.
+    pub intel_rdt: Option<IntelRdt>,
     /// The file tree.
     pub rootfs: Rootfs,
     /// Kernel parameters.
@@ -135,6 +141,9 @@ impl Plan {
             owner: delegation::owner(spec, &namespaces, host),
         };
         let cgroup = cgroup::plan(&cgroup_request, &host.cgroups, problems);
+        let intel_rdt = linux
+            .and_then(|linux| linux.intel_rdt().as_ref())
+            .and_then(|rdt| intel_rdt::plan(rdt, request.id, host, problems, &mut warnings));
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
         let sysctls = sysctl::plan(linux, &namespaces, problems);
         let hooks = hooks::plan(spec.hooks().as_ref(), problems);
@@ -149,7 +158,7 @@ impl Plan {
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
         match program {
             Some(program) if problems.is_empty() => {
-                Ok(Plan { namespaces, cgroup, rootfs, sysctls, hooks, program, keyring, warnings })
+                Ok(Plan { namespaces, cgroup, intel_rdt, rootfs, sysctls, hooks, program, keyring, warnings })
             }
             _ => Err(Error::config(std::mem::take(problems))),
         }
@@ -218,7 +227,6 @@ fn check_unsupported(spec: &Spec, host: &Host, problems: &mut Vec<Problem>) {
         }
     };
     unsupported("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()));
-    unsupported("linux.intelRdt", linux.intel_rdt().is_some());
     if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) && !host.selinux {
         problems.push(Problem::new("linux.mountLabel", "SELinux is not enabled on this host"));
     }

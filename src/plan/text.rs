@@ -16,6 +16,7 @@ impl Display for Plan {
         }
         writeln!(f, "runtime:")?;
         self.write_cgroup(f)?;
+        self.write_intel_rdt(f)?;
         self.write_namespaces(f)?;
         self.write_process_settings(f)?;
         writeln!(f, "init, while the host's tree is in view:")?;
@@ -146,6 +147,18 @@ impl Plan {
         }
         if let Some(owner) = self.cgroup.owner {
             line(f, format_args!("give the cgroup to user {owner}"), ConfigPath::new("linux.namespaces"))?;
+        }
+        Ok(())
+    }
+
+    fn write_intel_rdt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(rdt) = &self.intel_rdt else { return Ok(()) };
+        line(f, format_args!("resctrl class {} ({:?})", rdt.class.display(), rdt.kind), "linux.intelRdt")?;
+        for schema in &rdt.schemata {
+            line(f, format_args!("schemata {:?}", schema.text), schema.at)?;
+        }
+        if let Some(group) = &rdt.monitoring {
+            line(f, format_args!("monitoring group {}", group.display()), "linux.intelRdt.enableMonitoring")?;
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
+use crate::resctrl::{Group, Membership};
 use crate::sys::process::{self, Child};
 
 /// A container that was created: what `run` goes on with.
@@ -81,6 +82,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let gate = Gate::create(&new.container.directory)?;
     new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
+    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = new.container.record.clone();
     let preserved_fds = inherited.count;
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
@@ -92,6 +94,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         cgroup.write_limits(&plan.cgroup)?;
         plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
+    new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
     set_oom_score(&plan, pid)?;
     channel.send(&Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
@@ -191,6 +194,7 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
+        resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -249,6 +253,7 @@ struct Creating<'a> {
     lock: Lock,
     init: Option<Child>,
     cgroup: Option<Cgroup>,
+    resctrl: Option<Group>,
     console: Option<OwnedFd>,
     /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
     /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
@@ -266,6 +271,7 @@ impl<'a> Creating<'a> {
             lock,
             init: None,
             cgroup: None,
+            resctrl: None,
             console: None,
             poststop: None,
             committed: false,
@@ -390,6 +396,9 @@ impl Drop for Creating<'_> {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);
             let _ = cgroup.remove();
+        }
+        if let Some(group) = &mut self.resctrl {
+            group.undo();
         }
         let _ = self.container.forget();
         if let Some(hooks) = &self.poststop {

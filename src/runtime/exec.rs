@@ -43,6 +43,7 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     if let Some(score) = program.limits.oom_score_adjustment {
         set_oom_score_of(pid, score)?;
     }
+    container.record.resctrl.as_ref().map(|groups| groups.admit(pid)).transpose()?;
     joining.channel.send(&Message::Proceed)?;
     let console = joining.converse(&program, &container)?;
     let console = match (&socket, console) {

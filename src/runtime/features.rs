@@ -31,7 +31,7 @@ pub fn print() -> Result<()> {
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "memoryPolicy": { "modes": modes, "flags": flags },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false }
         }

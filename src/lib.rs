@@ -22,6 +22,7 @@ pub mod console;
 pub mod container;
 pub mod handshake;
 pub mod hooks;
+pub mod netlink;
 pub mod resctrl;
 
 pub mod init;

@@ -181,6 +181,10 @@ impl Plan {
                 )?;
             }
         }
+        for device in &self.net_devices {
+            let what = format_args!("move the network device {} in as {}", device.name, device.target);
+            line(f, what, device.at())?;
+        }
         for offset in &namespaces.time_offsets {
             line(f, format_args!("offset {offset}"), "linux.timeOffsets")?;
         }

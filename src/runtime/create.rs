@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions};
 
+use super::net_devices::{self, Moved};
 use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
@@ -96,13 +97,14 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     }
     new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
     set_oom_score(&plan, pid)?;
-    channel.send(&Message::Proceed)?;
+    new.net_devices = net_devices::move_in(&plan, pid)?;
+    new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
     environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
-    channel.send(&Message::HooksDone)?;
+    new.tell(&channel, &Message::HooksDone)?;
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
@@ -254,6 +256,7 @@ struct Creating<'a> {
     init: Option<Child>,
     cgroup: Option<Cgroup>,
     resctrl: Option<Group>,
+    net_devices: Option<Moved>,
     console: Option<OwnedFd>,
     /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
     /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
@@ -272,6 +275,7 @@ impl<'a> Creating<'a> {
             init: None,
             cgroup: None,
             resctrl: None,
+            net_devices: None,
             console: None,
             poststop: None,
             committed: false,
@@ -312,6 +316,14 @@ impl<'a> Creating<'a> {
 
     fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
         hooks::run_all(&plan.hooks, kind, &self.state())
+    }
+
+    /// Sends init a word. It may have died since its last one: of its own filter, or because a hook has killed it.
+    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
+        channel.send(message).map_err(|error| match error.errno() {
+            Some(rustix::io::Errno::PIPE) => self.explain_death(),
+            _ => error,
+        })
     }
 
     /// Serves init until it has finished a phase.
@@ -370,11 +382,7 @@ impl<'a> Creating<'a> {
     fn commit(mut self, channel: &Channel, plan: Plan) -> Result<Created> {
         self.container.record.committed = true;
         self.container.save()?;
-        // Init has died since it was ready: of its own filter, for one.
-        channel.send(&Message::Committed).map_err(|error| match error.errno() {
-            Some(rustix::io::Errno::PIPE) => self.explain_death(),
-            _ => error,
-        })?;
+        self.tell(channel, &Message::Committed)?;
         self.committed = true;
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =
@@ -387,6 +395,9 @@ impl Drop for Creating<'_> {
     fn drop(&mut self) {
         if self.committed {
             return;
+        }
+        if let Some(Err(error)) = self.net_devices.take().map(Moved::take_back) {
+            self.environment.log.warning(&error.headline());
         }
         if let Some(init) = &self.init {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);

@@ -33,7 +33,7 @@ pub fn print() -> Result<()> {
             "memoryPolicy": { "modes": modes, "flags": flags },
             "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         }
     });
     print_document(&document)

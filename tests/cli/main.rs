@@ -18,6 +18,7 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod rootless;
 mod scheduling;

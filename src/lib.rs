@@ -22,6 +22,8 @@ pub mod console;
 pub mod container;
 pub mod handshake;
 pub mod hooks;
+pub mod netlink;
+pub mod resctrl;
 
 pub mod init;
 pub mod runtime;

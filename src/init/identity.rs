@@ -13,7 +13,8 @@ use crate::call;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
-use crate::plan::limits::Limits;
+use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
+use crate::plan::lists::Mask;
 use crate::sys::process;
 
 /// What is executed in the end.
@@ -45,7 +46,31 @@ pub fn apply_limits(limits: &Limits) -> Result<()> {
     if let Some(persona) = limits.personality {
         process::set_personality(persona).step(|| "set the personality").at(ConfigPath::new("linux.personality"))?;
     }
+    if let Some(policy) = &limits.memory_policy {
+        process::set_memory_policy(policy)
+            .step(|| "set the memory policy")
+            .at(ConfigPath::new("linux.memoryPolicy"))
+            .hint("the nodes must be there and allowed by linux.resources.cpu.mems; not every kernel has every mode")?;
+    }
     Ok(())
+}
+
+/// The processors of a process in its cgroup. The container's init, and a joining process that nobody has said anything
+/// of, gets all that its cpuset allows: since Linux 6.2 the kernel keeps the caller's choice across cpusets, and that
+/// of a service manager or a `taskset` was made for the runtime, not for the container. As in runc, a refusal is no
+/// reason to fail.
+pub fn set_affinity(affinity: Option<&Affinity>) -> Result<()> {
+    let Some(affinity) = affinity else {
+        let _ = process::set_affinity(&Mask::words_of_ones(MOST_PROCESSORS / 64));
+        return Ok(());
+    };
+    // "If omitted or empty, runtime SHOULD NOT change process' CPU affinity after the process is moved to container's
+    // cgroup" (config.md, Linux Process).
+    let Some(last) = &affinity.last else { return Ok(()) };
+    process::set_affinity(last)
+        .step(|| "set the final CPU affinity")
+        .at(ConfigPath::new("process.execCPUAffinity").field("final"))
+        .hint("at least one of the processors must be there and allowed by the container's cpuset")
 }
 
 /// The label that the program gets at exec.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions};
 
+use super::net_devices::{self, Moved};
 use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
@@ -23,6 +24,7 @@ use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
+use crate::resctrl::{Group, Membership};
 use crate::sys::process::{self, Child};
 
 /// A container that was created: what `run` goes on with.
@@ -81,6 +83,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let gate = Gate::create(&new.container.directory)?;
     new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
+    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = new.container.record.clone();
     let preserved_fds = inherited.count;
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
@@ -92,7 +95,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         cgroup.write_limits(&plan.cgroup)?;
         plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
+    new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
     set_oom_score(&plan, pid)?;
+    new.net_devices = net_devices::move_in(&plan, pid)?;
     new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
@@ -191,6 +196,7 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
+        resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -249,6 +255,8 @@ struct Creating<'a> {
     lock: Lock,
     init: Option<Child>,
     cgroup: Option<Cgroup>,
+    resctrl: Option<Group>,
+    net_devices: Option<Moved>,
     console: Option<OwnedFd>,
     /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
     /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
@@ -266,6 +274,8 @@ impl<'a> Creating<'a> {
             lock,
             init: None,
             cgroup: None,
+            resctrl: None,
+            net_devices: None,
             console: None,
             poststop: None,
             committed: false,
@@ -308,6 +318,15 @@ impl<'a> Creating<'a> {
         hooks::run_all(&plan.hooks, kind, &self.state())
     }
 
+    /// Sends init a word. It may have died since its last one: of its own filter, by a
+    /// hook, or for want of memory.
+    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
+        channel.send(message).map_err(|error| match error.errno() {
+            Some(rustix::io::Errno::PIPE) => self.explain_death(),
+            _ => error,
+        })
+    }
+
     /// Serves init until it has finished a phase.
     fn converse(&mut self, channel: &Channel, plan: &Plan, host: &Host, phase: Phase) -> Result<()> {
         let pid = self.container.record.init_process_pid;
@@ -334,14 +353,6 @@ impl<'a> Creating<'a> {
                 None => return Err(self.explain_death()),
             }
         }
-    }
-
-    /// Says something to init, which may have died since it was last heard: for want of memory, for one.
-    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
-        channel.send(message).map_err(|error| match error.errno() {
-            Some(rustix::io::Errno::PIPE) => self.explain_death(),
-            _ => error,
-        })
     }
 
     /// Init is gone without a word: something killed it.
@@ -387,6 +398,9 @@ impl Drop for Creating<'_> {
         if self.committed {
             return;
         }
+        if let Some(Err(error)) = self.net_devices.take().map(Moved::take_back) {
+            self.environment.log.warning(&error.headline());
+        }
         if let Some(init) = &self.init {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
@@ -395,6 +409,9 @@ impl Drop for Creating<'_> {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);
             let _ = cgroup.remove();
+        }
+        if let Some(group) = &mut self.resctrl {
+            group.undo();
         }
         let _ = self.container.forget();
         if let Some(hooks) = &self.poststop {

@@ -8,6 +8,7 @@ mod foreground;
 mod kill;
 mod listener;
 mod mounts;
+mod net_devices;
 mod notify;
 mod report;
 mod run;

@@ -85,11 +85,6 @@ impl Channel {
         self.0.as_raw_fd()
     }
 
-    /// The same end under a number of at least this.
-    pub fn above(self, number: RawFd) -> Result<Channel> {
-        call!("fcntl"("F_DUPFD_CLOEXEC", number) => rustix::io::fcntl_dupfd_cloexec(&self.0, number)).map(Channel)
-    }
-
     /// Two connected ends.
     pub fn pair() -> Result<(Channel, Channel)> {
         channel::pair().map(|(one, other)| (Channel(one), Channel(other)))

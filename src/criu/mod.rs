@@ -3,7 +3,7 @@
 
 mod message;
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +15,6 @@ pub use self::message::{Fields, Kind, Response};
 use crate::call;
 use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
-use crate::handshake::{Channel, Message};
 use crate::sys::channel;
 use crate::sys::process::{self, Child, Cloned};
 
@@ -36,41 +35,66 @@ pub trait Listener {
     fn terminal(&mut self, master: OwnedFd) -> Result<()>;
 }
 
-/// The descriptor that criu gets its socket at; what is handed over follows.
+/// The directories that criu works in.
+#[derive(Debug)]
+pub struct Directories {
+    /// Where the image files are.
+    pub images: PathBuf,
+    /// Where logs go, if not there.
+    pub work: Option<PathBuf>,
+}
+
+impl Directories {
+    /// Where a log is.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.work.as_ref().unwrap_or(&self.images).join(name)
+    }
+}
+
+/// The descriptors that criu gets: its socket, the directory of the images, that of the logs, then what is handed over.
 const SOCKET: i32 = 3;
+/// See [`SOCKET`].
+pub const IMAGES: i64 = 4;
+/// See [`SOCKET`].
+pub const WORK: i64 = 5;
+/// See [`SOCKET`].
+pub const HANDED_OVER: i64 = 6;
 
 impl Criu {
-    /// Starts criu: in these cgroups, where what it restores will be, with further descriptors from 4 on, and after
-    /// `prepare` has run in its process.
+    /// Starts criu: in these cgroups, where what it restores will be, with further descriptors, and after `prepare` has
+    /// run in its process.
     pub fn start(
         cgroup: Entrance,
-        inherited: &[BorrowedFd<'_>],
-        log: PathBuf,
+        directories: &Directories,
+        log: &str,
+        handed_over: &[BorrowedFd<'_>],
         prepare: impl FnOnce() -> Result<()>,
     ) -> Result<Criu> {
         let program = find()?;
-        let (socket, theirs) = channel::pair()?;
-        let (told, telling) = Channel::pair()?;
+        let (told, telling) = channel::pair()?;
         let process = match process::clone3(0, cgroup.v2_directory())? {
             Cloned::Parent(child) => child,
             Cloned::Child => {
-                let fds: Vec<BorrowedFd<'_>> = [theirs.as_fd()].into_iter().chain(inherited.iter().copied()).collect();
-                let prepared = cgroup.join().and_then(|()| prepare());
                 // Above all numbers that criu's descriptors take.
-                let telling = telling.above(SOCKET + fds.len() as i32);
-                let failed = prepared.and_then(|()| execute(&program, &fds)).err();
-                if let (Ok(telling), Some(error)) = (telling, failed) {
-                    let _ = telling.send(&Message::Failed(error));
-                }
+                let above = HANDED_OVER as i32 + handed_over.len() as i32;
+                let telling = rustix::io::fcntl_dupfd_cloexec(&telling, above).unwrap_or(telling);
+                let prepared = cgroup.join().and_then(|()| prepare());
+                let Err(error) = prepared.and_then(|()| execute(&program, directories, handed_over, &telling));
+                let _ = channel::send(&telling, &serde_json::to_vec(&error).unwrap_or_default(), &[]);
                 process::exit(1)
             }
         };
-        drop((telling, theirs));
-        let criu = Criu { socket, process, log };
-        match told.receive()? {
-            Some(Message::Failed(error)) => Err(error),
+        drop(telling);
+        let socket = match channel::receive(&told)? {
+            (word, fds) if word == HERE => fds.into_iter().next(),
+            (error, _) => return Err(as_error(&error)),
+        };
+        let socket = socket.ok_or_else(|| Error::new("criu's process has sent no socket"))?;
+        let criu = Criu { socket, process, log: directories.log(log) };
+        match channel::receive(&told)? {
             // Closed by the exec.
-            _ => Ok(criu),
+            (end, _) if end.is_empty() => Ok(criu),
+            (error, _) => Err(as_error(&error)),
         }
     }
 
@@ -111,7 +135,7 @@ impl Criu {
         let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
         let complaint = log.lines().find_map(|line| line.split_once("Error (").map(|(_, rest)| rest.to_owned()));
         let error = match complaint {
-            Some(complaint) => Error::new(format!("{message}: Error ({complaint}")),
+            Some(complaint) => Error::new(format!("criu failed: ({complaint}")),
             None => Error::new(message),
         };
         error.hint(format!("criu's log is {}", self.log.display()))
@@ -132,18 +156,38 @@ fn words_of_failure(response: &Response) -> String {
         errno => format!(" errno {}", errno.abs()),
     };
     let text = if response.message.is_empty() { String::new() } else { format!(": {}", response.message) };
-    format!("criu failed:{errno}{text}").trim_end_matches(':').to_owned()
+    format!("criu failed{errno}{text}")
 }
 
-fn execute(program: &Path, fds: &[BorrowedFd<'_>]) -> Result<()> {
-    process::place_descriptors(SOCKET, fds)?;
-    process::close_on_exec_from((SOCKET + fds.len() as i32) as u32)?;
+/// Comes with the runtime's end of criu's socket.
+const HERE: &[u8] = b"S";
+
+fn as_error(bytes: &[u8]) -> Error {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Error::new("the process that was to become criu is gone"))
+}
+
+/// criu finds the directories by numbers in the process that has made its socket. So they are opened, and the socket is
+/// made, here: it cannot mount in a directory that was opened in another mount namespace.
+fn execute(
+    program: &Path,
+    directories: &Directories,
+    handed_over: &[BorrowedFd<'_>],
+    telling: &OwnedFd,
+) -> Result<std::convert::Infallible> {
+    let images = open_directory(&directories.images)?;
+    let work = open_directory(directories.work.as_ref().unwrap_or(&directories.images))?;
+    let (ours, theirs) = channel::pair()?;
+    channel::send(telling, HERE, &[theirs.as_fd()])?;
+    let own = [ours.as_fd(), images.as_fd(), work.as_fd()];
+    let fds: Vec<BorrowedFd<'_>> = own.into_iter().chain(handed_over.iter().copied()).collect();
+    process::place_descriptors(SOCKET, &fds)?;
+    process::close_on_exec_from(SOCKET as u32 + fds.len() as u32)?;
     process::restore_signals();
     let path = CString::new(program.as_os_str().as_bytes()).map_err(|_| Error::new("criu's path holds a NUL byte"))?;
     let variables = std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     let variables: Vec<CString> = variables.filter_map(|variable| CString::new(variable).ok()).collect();
-    let variables: Vec<&std::ffi::CStr> = variables.iter().map(CString::as_c_str).collect();
-    process::execve(&path, &[c"criu", c"swrk", c"3"], &variables).map(|_| ()).step(|| "start criu")
+    let variables: Vec<&CStr> = variables.iter().map(CString::as_c_str).collect();
+    process::execve(&path, &[c"criu", c"swrk", c"3"], &variables).step(|| "start criu")
 }
 
 /// Where criu is: in PATH, or where systems put it, as engines call with little environment.
@@ -159,8 +203,7 @@ fn find() -> Result<PathBuf> {
     )
 }
 
-/// Opens a directory for criu, which finds it by our descriptor's number.
-pub fn open_directory(path: &Path) -> Result<OwnedFd> {
+fn open_directory(path: &Path) -> Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     call!("open"(path.display()) => rustix::fs::open(path, flags, Mode::empty()))

@@ -13,7 +13,7 @@ use crate::cli;
 use crate::config;
 use crate::container::status::{self, Verb};
 use crate::container::{Container, Record};
-use crate::criu::{self, Criu, Fields, Kind, Listener};
+use crate::criu::{self, Criu, Directories, Fields, Kind, Listener};
 use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::plan::checkpoint::{self as plan_checkpoint, External};
@@ -33,14 +33,14 @@ pub fn checkpoint(options: &cli::Checkpoint, environment: &Environment) -> Resul
     let (container, _lock) = Container::open_locked(&environment.root, &options.id)?;
     status::permit(Verb::Checkpoint, container.status()?, &options.id)?;
     let plan = plan_again(&container)?;
-    let directories = Directories::make(&options.criu)?;
+    let directories = directories(&options.criu)?;
     check_parent(options, &directories)?;
-    let request = request(options, &container, &plan, &directories)?;
+    let request = request(options, &container, &plan)?;
     if !options.pre_dump {
-        save_descriptors(&container.record, &directories.images_path)?;
+        save_descriptors(&container.record, &directories.images)?;
     }
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
-    let criu = Criu::start(Entrance::default(), &[], directories.log("dump.log"), || Ok(()))?;
+    let criu = Criu::start(Entrance::default(), &directories, "dump.log", &[], || Ok(()))?;
     let mut listener = Dumping { status_fd: (options.status_fd >= 0).then_some(options.status_fd) };
     criu.request(kind, &request, &mut listener).step(|| "save the container")?;
     drop(criu);
@@ -67,34 +67,16 @@ fn plan_again(container: &Container) -> Result<Plan> {
     Plan::build(&config, &request, &host)
 }
 
-/// The directories that criu works in, opened.
-pub struct Directories {
-    /// Where the image files are.
-    pub images: OwnedFd,
-    /// Its path.
-    pub images_path: PathBuf,
-    /// Where logs go, if not there.
-    pub work: Option<(OwnedFd, PathBuf)>,
-}
-
-impl Directories {
-    /// Opens the directories, made if they are missing.
-    pub fn make(options: &cli::Criu) -> Result<Directories> {
-        let images_path = options.image_path.clone().unwrap_or_else(|| PathBuf::from("checkpoint"));
-        let make = |path: &Path| {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.map_err(|error| Error::new(format!("make {}: {error}", path.display())))?;
-            criu::open_directory(path)
-        };
-        let images = make(&images_path)?;
-        let work = options.work_path.as_ref().map(|path| Ok::<_, Error>((make(path)?, path.clone()))).transpose()?;
-        Ok(Directories { images, images_path, work })
-    }
-
-    /// Where a log is.
-    pub fn log(&self, name: &str) -> PathBuf {
-        self.work.as_ref().map_or(&self.images_path, |(_, path)| path).join(name)
-    }
+/// The directories of the command line, made if they are missing.
+pub fn directories(options: &cli::Criu) -> Result<Directories> {
+    let make = |path: &Path| {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| Error::new(format!("make {}: {error}", path.display())))
+    };
+    let images = options.image_path.clone().unwrap_or_else(|| PathBuf::from("checkpoint"));
+    make(&images)?;
+    options.work_path.as_deref().map(make).transpose()?;
+    Ok(Directories { images, work: options.work_path.clone() })
 }
 
 fn check_parent(options: &cli::Checkpoint, directories: &Directories) -> Result<()> {
@@ -102,7 +84,7 @@ fn check_parent(options: &cli::Checkpoint, directories: &Directories) -> Result<
     if parent.is_absolute() {
         return Err(Error::new("--parent-path must be relative").hint("it starts at --image-path, as ../before"));
     }
-    match fs::metadata(directories.images_path.join(parent)) {
+    match fs::metadata(directories.images.join(parent)) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(Error::new(format!("invalid --parent-path: {} is not a directory", parent.display()))),
         Err(error) => Err(Error::new(format!("invalid --parent-path: {}: {error}", parent.display()))),
@@ -110,13 +92,10 @@ fn check_parent(options: &cli::Checkpoint, directories: &Directories) -> Result<
 }
 
 /// The fields of `criu_opts` that saving and restoring share.
-pub fn shared_fields(options: &cli::Criu, directories: &Directories, log: &str) -> Result<Fields> {
+pub fn shared_fields(options: &cli::Criu, log: &str) -> Result<Fields> {
     plan_checkpoint::check_empty_namespaces(&options.empty_ns)?;
     let mut fields = Fields::default();
-    fields.number(1, directories.images.as_raw_fd().into());
-    if let Some((work, _)) = &directories.work {
-        fields.number(17, work.as_raw_fd().into());
-    }
+    fields.number(1, criu::IMAGES).number(17, criu::WORK);
     fields.number(9, 4).text(10, log).flag(12, true);
     fields.flag(5, options.tcp_established).flag(4, options.ext_unix_sk).flag(7, options.shell_job);
     fields.flag(8, options.file_locks).flag(16, options.auto_dedup).flag(48, options.lazy_pages);
@@ -155,9 +134,9 @@ pub fn name_of_external(kind: namespaces::Kind) -> Option<&'static str> {
     }
 }
 
-fn request(options: &cli::Checkpoint, container: &Container, plan: &Plan, directories: &Directories) -> Result<Fields> {
+fn request(options: &cli::Checkpoint, container: &Container, plan: &Plan) -> Result<Fields> {
     let record = &container.record;
-    let mut fields = shared_fields(&options.criu, directories, "dump.log")?;
+    let mut fields = shared_fields(&options.criu, "dump.log")?;
     fields.number(2, record.init_process_pid.into());
     fields.text(13, record.rootfs.as_os_str().as_encoded_bytes());
     fields.flag(3, options.leave_running).flag(46, options.tcp_skip_in_flight).flag(18, options.link_remap);

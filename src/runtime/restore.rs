@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::checkpoint::{
-    DESCRIPTORS, Directories, add_configuration_file, add_external, name_of_external, open_root, resolve, shared_fields,
+    DESCRIPTORS, add_configuration_file, add_external, directories, name_of_external, open_root, resolve, shared_fields,
 };
 use super::create::{self, Created, Creating};
 use super::{Environment, delete, foreground};
@@ -17,7 +17,7 @@ use crate::cli;
 use crate::config;
 use crate::console::{self, ConsoleSocket};
 use crate::container;
-use crate::criu::{Criu, Fields, Kind, Listener};
+use crate::criu::{self, Criu, Directories, Fields, Kind, Listener};
 use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::plan::checkpoint::{self as plan_checkpoint, External};
@@ -79,7 +79,7 @@ fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     fs::create_dir(&top).map_err(|error| Error::new(format!("make {}: {error}", top.display())))?;
     // In a mount namespace of criu's own: whatever happens to it, no mount of this stays on the host.
     let prepare = || lay_out(&plan.rootfs, &top).step(|| "lay out the root for criu");
-    let criu = Criu::start(entrance?, &inherited, directories.log("restore.log"), prepare)?;
+    let criu = Criu::start(entrance?, &directories, "restore.log", &inherited, prepare)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
     }
@@ -109,7 +109,7 @@ fn open_images(options: &cli::Criu) -> Result<Directories> {
         return Err(Error::new(format!("there are no image files: {} is no directory", images.display()))
             .hint("--image-path names the directory that `minicon checkpoint` has filled"));
     }
-    Directories::make(options)
+    directories(options)
 }
 
 /// The restored init is a child of ours: criu makes it its sibling.
@@ -193,9 +193,9 @@ fn fields(
     directories: &Directories,
     top: &Path,
     joins: &[(&Join, OwnedFd)],
-    criu: i32,
+    pid_of_criu: i32,
 ) -> Result<Fields> {
-    let mut fields = shared_fields(&options.criu, directories, "restore.log")?;
+    let mut fields = shared_fields(&options.criu, "restore.log")?;
     fields.flag(6, true).flag(26, true).text(13, top.as_os_str().as_encoded_bytes()).flag(52, options.tcp_close);
     for (field, text) in [(53, &options.lsm_profile), (63, &options.lsm_mount_context)] {
         if let Some(text) = text {
@@ -203,7 +203,7 @@ fn fields(
         }
     }
     add_configuration_file(&mut fields, &new.container.record);
-    add_cgroups(&mut fields, criu)?;
+    add_cgroups(&mut fields, pid_of_criu)?;
     let root = open_root(&plan.rootfs.path)?;
     for External { destination, source } in plan_checkpoint::externals(&plan.rootfs) {
         add_external(&mut fields, &resolve(&root, &destination), &source);
@@ -212,9 +212,8 @@ fn fields(
         add_external(&mut fields, Path::new("/dev/null"), Path::new("/dev/null"));
     }
     let named = joins.iter().filter_map(|(join, _)| name_of_external(join.kind)).map(str::to_owned);
-    let pipes = saved_pipes(&directories.images_path)?;
-    // The socket has number 3, what was handed over follows; the standard streams are what they were.
-    for (number, name) in (4..).zip(named).chain(pipes) {
+    let pipes = saved_pipes(&directories.images)?;
+    for (number, name) in (criu::HANDED_OVER..).zip(named).chain(pipes) {
         let mut inherited = Fields::default();
         inherited.text(1, name).number(2, number);
         fields.message(27, &inherited);

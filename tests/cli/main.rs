@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod cgroups;
+mod checkpoint;
 mod commands;
 mod descriptors;
 mod errors;

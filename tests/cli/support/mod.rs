@@ -70,6 +70,17 @@ impl Test {
         None
     }
 
+    /// As [`Test::where_possible`], but finding out takes a process, which another test's guard must not see.
+    pub fn where_found(possible: impl FnOnce() -> bool, reason: &str) -> Option<Self> {
+        let test = Test::new();
+        if possible() {
+            return Some(test);
+        }
+        drop(test);
+        count_skip(reason);
+        None
+    }
+
     /// A test that needs a program of the host. In CI it must be there.
     pub fn with_program(path: &str) -> Option<Self> {
         if Path::new(path).exists() {

@@ -54,6 +54,8 @@ pub struct Record {
     pub owner: u32,
     /// `create` has finished.
     pub committed: bool,
+    /// It was made from a checkpoint: its init runs the program without having executed it.
+    pub restored: bool,
     /// The namespaces that are not the caller's.
     pub namespaces: Vec<Kind>,
     /// The pid namespace is the caller's or somebody else's.

@@ -1,10 +1,11 @@
 //! ASSUME: become the user that the configuration names, with the rights that it grants and no other.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets as KernelSets};
 
@@ -15,6 +16,7 @@ use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
 use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
 use crate::plan::lists::Mask;
+use crate::sys::path::openat2_if_there;
 use crate::sys::process;
 
 /// What is executed in the end.
@@ -85,16 +87,38 @@ pub fn set_label(identity: &Identity, proc: Option<&Proc>) -> Result<()> {
     written.step(|| "set the security label of the program").at(label.at)
 }
 
-/// The standard streams become the user's, so that it can open /dev/stdout and its like. /dev/null stays whose it is,
-/// and what cannot change hands (a read-only file system, an unmapped owner) is left alone.
+/// The standard streams become the user's, so that it can open /dev/stdout and its like; what cannot change hands (a
+/// read-only file system, an unmapped owner) is left alone. The host's null device gives way to the container's own,
+/// which leads nowhere else and which criu can save.
 pub fn own_stdio(identity: &Identity) {
-    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+    let mut null = None;
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let replace: [fn(&OwnedFd) -> rustix::io::Result<()>; 3] = [
+        |null| rustix::stdio::dup2_stdin(null),
+        |null| rustix::stdio::dup2_stdout(null),
+        |null| rustix::stdio::dup2_stderr(null),
+    ];
+    for (stream, replace) in streams.into_iter().zip(replace) {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !is_null && stat.st_uid != identity.uid {
+        if is_null_device(&stat) {
+            if let Some(null) = null.get_or_insert_with(open_null_device) {
+                let _ = replace(null);
+            }
+        } else if stat.st_uid != identity.uid {
             let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None);
         }
     }
+}
+
+fn is_null_device(stat: &rustix::fs::Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// The container's /dev/null, if it has one: by what it is, not by its name (CVE-2025-31133).
+fn open_null_device() -> Option<OwnedFd> {
+    let (flags, resolve) = (OFlags::RDWR | OFlags::NOCTTY, ResolveFlags::NO_SYMLINKS);
+    let opened = openat2_if_there(CWD, Path::new("/dev/null"), flags, Mode::empty(), resolve).ok()??;
+    rustix::fs::fstat(&opened).is_ok_and(|stat| is_null_device(&stat)).then_some(opened)
 }
 
 /// HOME from the container's /etc/passwd, as runc has it; `/` for a user that is not listed.

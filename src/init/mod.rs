@@ -17,7 +17,6 @@ mod identity;
 mod mounts;
 mod namespaces;
 mod proc;
-mod root;
 mod rootfs;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod cgroup_mounts;
+pub mod checkpoint;
 mod delegation;
 pub mod device_list;
 pub mod device_program;

@@ -77,7 +77,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
-    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, options)?)?; // dropped = undone
+    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, &options.id)?)?; // dropped = undone
     new.write_file("config.json", &config.text)?;
     notify.as_deref().map(notify::make_directory).transpose()?;
     let gate = Gate::create(&new.container.directory)?;
@@ -118,7 +118,8 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     new.commit(&channel, plan) // the status becomes created; nothing is undone now
 }
 
-fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
+/// The bundle's directory, absolute.
+pub fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     let bundle = bundle.unwrap_or(Path::new("."));
     fs::canonicalize(bundle).map_err(|error| {
         Error::new(format!("the bundle {}: {error}", bundle.display()))
@@ -126,7 +127,8 @@ fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-fn check_root(plan: &Plan) -> Result<()> {
+/// The root must be a directory.
+pub fn check_root(plan: &Plan) -> Result<()> {
     let path = &plan.rootfs.path;
     if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Ok(());
@@ -177,13 +179,14 @@ impl Inherited {
     }
 }
 
-fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) -> Result<Record> {
+/// What is remembered of a new container.
+pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<Record> {
     let spec = &config.spec;
     let mut kinds = plan.namespaces.new.clone();
     kinds.extend(plan.namespaces.join.iter().map(|join| join.kind));
     Ok(Record {
         schema: SCHEMA,
-        id: options.id.clone(),
+        id: id.to_owned(),
         bundle: bundle.to_owned(),
         rootfs: plan.rootfs.path.clone(),
         version: spec.version().clone(),
@@ -192,6 +195,7 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         created: log::now(),
         owner: rustix::process::getuid().as_raw(),
         committed: false,
+        restored: false,
         namespaces: kinds,
         shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
@@ -248,25 +252,28 @@ enum Phase {
 }
 
 /// A container that is being made. Dropped before `commit`, it takes everything back.
-struct Creating<'a> {
+pub struct Creating<'a> {
     environment: &'a Environment,
-    container: Container,
+    /// The container so far.
+    pub container: Container,
     #[allow(dead_code)] // Held for its drop.
     lock: Lock,
     init: Option<Child>,
-    cgroup: Option<Cgroup>,
+    /// Its cgroup, once made.
+    pub cgroup: Option<Cgroup>,
     resctrl: Option<Group>,
     net_devices: Option<Moved>,
-    console: Option<OwnedFd>,
+    /// Its terminal, until an engine has got it.
+    pub console: Option<OwnedFd>,
     /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
     /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
-    poststop: Option<Hooks>,
+    pub poststop: Option<Hooks>,
     committed: bool,
 }
 
 impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
-    fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
+    pub fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
         let (container, lock) = container::reserve(&environment.root, record)?;
         Ok(Creating {
             environment,
@@ -282,13 +289,14 @@ impl<'a> Creating<'a> {
         })
     }
 
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+    /// Writes a file into the state directory.
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
         let file = self.container.directory.join(name);
         fs::write(&file, content).map_err(|error| Error::new(format!("write {}: {error}", file.display())))
     }
 
     /// Records the new init, and which directories its cgroup has cost.
-    fn adopt(&mut self, init: Child) -> Result<i32> {
+    pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
         let start = container::status::read_stat(pid).map(|stat| stat.start);
         self.init = Some(init);
@@ -314,7 +322,8 @@ impl<'a> Creating<'a> {
         }
     }
 
-    fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
+    /// Runs the hooks of a kind, on this side.
+    pub fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
         hooks::run_all(&plan.hooks, kind, &self.state())
     }
 
@@ -385,6 +394,11 @@ impl<'a> Creating<'a> {
         self.container.save()?;
         // Init has died since it was ready: of its own filter, for one.
         self.tell(channel, &Message::Committed)?;
+        self.keep(plan)
+    }
+
+    /// Nothing is undone any more.
+    pub fn keep(mut self, plan: Plan) -> Result<Created> {
         self.committed = true;
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =

@@ -349,6 +349,21 @@ pub fn use_as_stdio(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// dup2(2) onto the numbers from `first` on, inherited across exec, whatever was there before.
+///
+/// Only for a process that leaves its objects behind, as [`close_all_but`].
+pub fn place_descriptors(first: RawFd, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let above = first + fds.len() as RawFd;
+    // First out of each other's way.
+    let moved = fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, above)).collect::<Result<Vec<_>, _>>();
+    for (number, fd) in (first..).zip(call!("fcntl"("F_DUPFD_CLOEXEC", above) => moved)?) {
+        // SAFETY: replaces descriptors whose owners, if any, are not used or dropped: the caller promises.
+        let done = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+        call!("dup2"(super::Fd(&fd), number) => outcome(done.into()))?;
+    }
+    Ok(())
+}
+
 /// personality(2).
 pub fn set_personality(persona: u64) -> Result<()> {
     // SAFETY: changes the execution domain of this process only.

@@ -7,6 +7,7 @@ mod affinity;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
+mod checkpoint;
 mod commands;
 mod descriptors;
 mod errors;

@@ -24,6 +24,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Those of the caller are kept instead.
+    pub keep_groups: bool,
     /// The file mode creation mask; unchanged if absent.
     pub umask: Option<u32>,
     /// The five capability sets.
@@ -133,6 +135,7 @@ pub fn plan(
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
+        keep_groups: false,
         umask: user.umask(),
         capabilities: plan_capabilities(process.capabilities().as_ref(), namespaces, host, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),

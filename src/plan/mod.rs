@@ -1,6 +1,7 @@
 //! DECIDE. Pure functions from the configuration, the options and the host to a plan of steps.
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
+pub mod annotations;
 pub mod cgroup;
 mod cgroup_mounts;
 pub mod checkpoint;
@@ -34,6 +35,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::config::Config;
 use crate::error::{Error, Problem, Result};
+use annotations::Annotations;
 use cgroup::{CgroupHost, CgroupPlan};
 use hooks::Hooks;
 use identity::Identity;
@@ -101,6 +103,8 @@ pub struct Plan {
     pub sysctls: Vec<Sysctl>,
     /// The hooks.
     pub hooks: Hooks,
+    /// What annotations ask for.
+    pub annotations: Annotations,
     /// The program.
     pub program: Program,
     /// The name of the container's session keyring; none with `--no-new-keyring`.
@@ -138,6 +142,7 @@ impl Plan {
         let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
+        let annotations = annotations::plan(spec.annotations().as_ref(), problems, &mut warnings);
         check_mount_label(spec, host, problems);
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
@@ -154,9 +159,12 @@ impl Plan {
         let net_devices = net_devices::plan(linux, &namespaces, request.rootless || host.rootless, problems);
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
         let sysctls = sysctl::plan(linux, &namespaces, problems);
-        let hooks = hooks::plan(spec.hooks().as_ref(), problems);
+        let mut hooks = hooks::plan(spec.hooks().as_ref(), problems);
+        annotations.redirect(&mut hooks);
         let program = match spec.process() {
-            Some(process) => Some(Program::plan(process, linux, &namespaces, host, problems, &mut warnings)),
+            Some(process) => {
+                Some(Program::plan(process, linux, &annotations, &namespaces, host, problems, &mut warnings))
+            }
             None => {
                 problems.push(Problem::new("process", "process property must not be empty"));
                 None
@@ -173,6 +181,7 @@ impl Plan {
                 rootfs,
                 sysctls,
                 hooks,
+                annotations,
                 program,
                 keyring,
                 warnings,
@@ -187,6 +196,7 @@ impl Program {
     pub fn plan(
         process: &Process,
         linux: Option<&Linux>,
+        annotations: &Annotations,
         namespaces: &Namespaces,
         host: &Host,
         problems: &mut Vec<Problem>,
@@ -199,7 +209,10 @@ impl Program {
         };
         let terminal = process.terminal().unwrap_or(false);
         Program {
-            identity: identity::plan(process, namespaces, host, problems, warnings),
+            identity: Identity {
+                keep_groups: annotations.keep_groups,
+                ..identity::plan(process, namespaces, host, problems, warnings)
+            },
             limits: limits::plan(process, linux, problems),
             seccomp: policy.and_then(|policy| seccomp::compile(policy, seccomp::Architecture::NATIVE, problems)),
             terminal,

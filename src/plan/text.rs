@@ -237,7 +237,11 @@ impl Plan {
             line(f, format_args!("session keyring {keyring}"), "")?;
         }
         line(f, format_args!("working directory {}", identity.cwd.display()), "process.cwd")?;
-        let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
+        let groups = match (identity.keep_groups, identity.groups.is_empty()) {
+            (true, _) => " groups of the caller".to_owned(),
+            (false, true) => String::new(),
+            (false, false) => format!(" groups {:?}", identity.groups),
+        };
         line(f, format_args!("user {}:{}{groups}", identity.uid, identity.gid), "process.user")?;
         let sets = &identity.capabilities;
         for (name, set) in [

@@ -121,8 +121,12 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
 /// The hooks after a container is gone; also one that a failed hook has ended before it was created.
 pub fn run_poststop(hooks: &Hooks, container: &Container, environment: &Environment) {
     let state = state(container, "stopped", 0);
+    let output = hooks::Output::open(hooks).unwrap_or_else(|error| {
+        environment.log.warning(&error.headline());
+        hooks::Output::default()
+    });
     for (index, hook) in hooks.of(HookKind::Poststop).iter().enumerate() {
-        if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state) {
+        if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state, &output) {
             environment.log.warning(&error.headline());
         }
     }

@@ -23,7 +23,7 @@ use crate::hooks;
 use crate::host;
 use crate::init;
 use crate::plan::namespaces::{Kind, Namespaces};
-use crate::plan::{ConfigPath, Program};
+use crate::plan::{ConfigPath, Program, annotations};
 use crate::sys::process::{self, Child, Cloned};
 
 /// The command. In the foreground its exit status is the program's.
@@ -78,7 +78,8 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(
     host::find_security_modules(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
-    let program = Program::plan(&document, linux, &namespaces, &host, &mut problems, &mut warnings);
+    let annotations = annotations::plan(config.spec.annotations().as_ref(), &mut problems, &mut Vec::new());
+    let program = Program::plan(&document, linux, &annotations, &namespaces, &host, &mut problems, &mut warnings);
     if problems.is_empty() { Ok((program, warnings)) } else { Err(Error::config(problems)) }
 }
 

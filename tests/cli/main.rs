@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod affinity;
+mod annotations;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;

@@ -11,6 +11,7 @@ mod exec;
 mod fixtures;
 mod hardening;
 mod hooks;
+mod id_maps;
 mod lifecycle;
 mod load;
 mod mount_options;

@@ -25,7 +25,9 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
     let root = open_root(plan, namespaces, channel).step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
     for (index, step) in plan.furnish.iter().enumerate() {
-        if matches!(step.when, Condition::HostHas(path) if !Path::new(path).exists()) {
+        if let Condition::ContainerHas(path) = step.when
+            && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
+        {
             continue;
         }
         let done = match &step.what {

@@ -241,8 +241,8 @@ pub enum Condition {
     Always,
     /// Done if the path is there in the container.
     TargetExists,
-    /// Done if this path is there on the host.
-    HostHas(&'static str),
+    /// Done if something else is there in the container by now; a link at its end is not followed.
+    ContainerHas(&'static str),
 }
 
 impl<What> Step<What> {

@@ -58,7 +58,7 @@ fn write_step(f: &mut Formatter<'_>, step: &Step<What>) -> fmt::Result {
     let condition = match step.when {
         Condition::Always => String::new(),
         Condition::TargetExists => ", if it is there".to_owned(),
-        Condition::HostHas(path) => format!(", if the host has {path}"),
+        Condition::ContainerHas(path) => format!(", if {path} is there"),
     };
     match &step.what {
         What::Mount(mount) => line(f, format_args!("{}{condition}", describe(mount)), step.at),

@@ -221,7 +221,7 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.
 fn make_console(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
-    let pty = console::open_pty(plan.program.console_size)?;
+    let pty = console::open_pty(plan.program.as_ref().and_then(|program| program.console_size))?;
     let place = root.file(Path::new("/dev/console"))?;
     mount::attach(mount::clone_tree(&pty.slave, false)?, place)?;
     console::adopt(&pty.slave)?;

@@ -3,6 +3,7 @@
 //! The runtime is minicon as built here (`cargo build --profile quick`), or the one that `RUNTIME` names: the suite
 //! holds for runc too, but for the tests that say why not.
 
+mod apparmor;
 mod cgroups;
 mod commands;
 mod descriptors;
@@ -19,6 +20,7 @@ mod mounts;
 mod namespaces;
 mod process;
 mod rootless;
+mod rules;
 mod seccomp;
 mod support;
 mod tty;

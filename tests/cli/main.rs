@@ -5,6 +5,7 @@
 
 mod affinity;
 mod annotations;
+mod apparmor;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
@@ -16,6 +17,7 @@ mod exec;
 mod fixtures;
 mod hardening;
 mod hooks;
+mod id_maps;
 mod lifecycle;
 mod load;
 mod memory_policy;
@@ -25,6 +27,7 @@ mod namespaces;
 mod net_devices;
 mod process;
 mod rootless;
+mod rules;
 mod scheduling;
 mod seccomp;
 mod support;

@@ -30,6 +30,11 @@ pub enum Verb {
     ForceDelete,
     Exec,
     ExecWhilePaused,
+    Pause,
+    Resume,
+    Update,
+    Events,
+    Ps,
 }
 
 impl fmt::Display for Status {
@@ -53,7 +58,11 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         | (Verb::Delete, Stopped | Created)
         | (Verb::ForceDelete, _)
         | (Verb::Exec, Created | Running)
-        | (Verb::ExecWhilePaused, Created | Running | Paused) => return Ok(()),
+        | (Verb::ExecWhilePaused, Created | Running | Paused)
+        | (Verb::Pause, Created | Running)
+        | (Verb::Resume, Paused)
+        | (Verb::Update | Verb::Events, Created | Running | Paused)
+        | (Verb::Ps, _) => return Ok(()),
 
         (Verb::Start, Running) => ("cannot start an already running container".to_owned(), "created"),
         (Verb::Start, Stopped) => ("cannot start a container that has stopped".to_owned(), "created"),
@@ -67,6 +76,12 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         }
         (Verb::Exec | Verb::ExecWhilePaused, Stopped) => ("cannot exec in a stopped container".to_owned(), "running"),
         (Verb::Exec | Verb::ExecWhilePaused, other) => (format!("cannot exec in a {other} container"), "running"),
+        (Verb::Pause, _) => ("container not running".to_owned(), "created or running"),
+        (Verb::Resume, _) => ("container not paused".to_owned(), "paused"),
+        (Verb::Update, Stopped | Creating) => ("container not running".to_owned(), "created, running or paused"),
+        (Verb::Events, Stopped | Creating) => {
+            (format!("container with id {id} is not running"), "created, running or paused")
+        }
     };
     Err(Error::new(refusal.0).hint(format!("{id:?} is {status}; it must be {}", refusal.1)))
 }
@@ -161,6 +176,11 @@ mod tests {
         assert_eq!(allowed(Verb::ForceDelete), [1, 1, 1, 1, 1]);
         assert_eq!(allowed(Verb::Exec), [0, 1, 1, 0, 0]);
         assert_eq!(allowed(Verb::ExecWhilePaused), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Pause), [0, 1, 1, 0, 0]);
+        assert_eq!(allowed(Verb::Resume), [0, 0, 0, 1, 0]);
+        assert_eq!(allowed(Verb::Update), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Events), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Ps), [1, 1, 1, 1, 1]);
     }
 
     #[test]

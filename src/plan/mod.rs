@@ -18,6 +18,7 @@ pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
 mod text;
+pub mod update;
 
 use std::fmt;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -9,12 +10,15 @@ mod kill;
 mod listener;
 mod mounts;
 mod notify;
+mod pause;
+mod ps;
 mod report;
 mod run;
 pub mod seal;
 mod spawn;
 mod spec;
 mod start;
+mod update;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -67,6 +71,11 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         Action::Run(options) => run::run(&options, environment),
         Action::Start(options) => start::start(&options.id, environment).map(|()| 0),
         Action::Exec(options) => exec::exec(&options, environment),
+        Action::Pause(options) => pause::pause(&options.id, environment).map(|()| 0),
+        Action::Resume(options) => pause::resume(&options.id, environment).map(|()| 0),
+        Action::Update(options) => update::update(&options, environment).map(|()| 0),
+        Action::Events(options) => events::events(&options, environment).map(|()| 0),
+        Action::Ps(options) => ps::ps(&options, environment).map(|()| 0),
         Action::Kill(options) => kill::kill(&options, environment).map(|()| 0),
         Action::Delete(options) => delete::delete(&options, environment).map(|()| 0),
         Action::State(options) => report::state(&options.id, environment).map(|()| 0),

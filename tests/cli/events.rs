@@ -220,7 +220,6 @@ fn it_is_told_when_memory_runs_out() {
     b.stop();
     b.delete().ok();
     running.wait().ok();
-    // The kernel also wakes those who watch a cgroup that is removed.
     assert!(told(&file).iter().all(|event| event["type"] == "oom"));
 }
 
@@ -236,15 +235,27 @@ fn it_is_told_when_the_container_dies_of_it() {
     assert_eq!(told(&file).first(), Some(&json!({"type": "oom", "id": b.id})));
 }
 
+/// On v1 the kernel also wakes those who watch a cgroup that is removed.
 #[test]
 fn the_end_of_a_container_is_no_lack_of_memory() {
     let t = Test::new();
-    let b = t.idle();
-    b.up();
-    let (running, file) = follow(&t, &b, "1h");
-    b.verb("delete", &["--force"]).run().ok();
-    running.wait().ok();
-    assert_eq!(told(&file), Vec::<Value>::new());
+    for asleep in [false, true] {
+        let b = t.idle();
+        b.up();
+        let (running, file) = follow(&t, &b, "1h");
+        // Without being asleep it has ended by the second time.
+        let send = |signal| kill(Pid::from_raw(running.pid()), signal).is_ok();
+        if asleep {
+            // It learns of the death and of the removal at once.
+            assert!(send(Signal::SIGSTOP));
+        }
+        b.verb("delete", &["--force"]).run().ok();
+        // The kernel tells of the removal a little later.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        send(Signal::SIGCONT);
+        running.wait().ok();
+        assert_eq!(told(&file), Vec::<Value>::new());
+    }
 }
 
 #[test]

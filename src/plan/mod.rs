@@ -27,6 +27,7 @@ mod rules;
 pub mod seccomp;
 pub mod sysctl;
 mod text;
+pub mod update;
 pub mod version;
 
 use std::fmt;

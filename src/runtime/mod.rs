@@ -3,6 +3,7 @@
 mod checkpoint;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod foreground;
@@ -11,6 +12,8 @@ mod listener;
 mod mounts;
 mod net_devices;
 mod notify;
+mod pause;
+mod ps;
 mod report;
 mod restore;
 mod run;
@@ -18,6 +21,7 @@ pub mod seal;
 mod spawn;
 mod spec;
 mod start;
+mod update;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -74,6 +78,11 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         Action::Exec(options) => exec::exec(&options, environment),
         Action::Checkpoint(options) => checkpoint::checkpoint(&options, environment).map(|()| 0),
         Action::Restore(options) => restore::restore(&options, environment),
+        Action::Pause(options) => pause::pause(&options.id, environment).map(|()| 0),
+        Action::Resume(options) => pause::resume(&options.id, environment).map(|()| 0),
+        Action::Update(options) => update::update(&options, environment).map(|()| 0),
+        Action::Events(options) => events::events(&options, environment).map(|()| 0),
+        Action::Ps(options) => ps::ps(&options, environment).map(|()| 0),
         Action::Kill(options) => kill::kill(&options, environment).map(|()| 0),
         Action::Delete(options) => delete::delete(&options, environment).map(|()| 0),
         Action::State(options) => report::state(&options.id, environment).map(|()| 0),

@@ -5,6 +5,7 @@ pub mod cgroup;
 mod cgroup_mounts;
 pub mod device_rules;
 pub mod devices;
+pub mod gvariant;
 pub mod hooks;
 pub mod identity;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
 mod text;
+pub mod variant;
 
 use std::fmt;
 use std::path::Path;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use minicon::cgroup::{Cgroup, CgroupPaths, probe};
 use minicon::error::{Problem, Result};
-use minicon::plan::cgroup::{CgroupHost, CgroupPlan, Mode, Request, plan, plan_update};
+use minicon::plan::cgroup::{CgroupHost, CgroupPlan, Manager, Mode, Request, plan, plan_update};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -88,6 +88,8 @@ impl Sandbox {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let request = Request {
             id: &self.name,
+            manager: Manager::Cgroupfs,
+            annotations: None,
             cgroups_path: path.map(Path::new),
             resources: Some(&resources),
             rootless: false,
@@ -113,7 +115,7 @@ impl Drop for Sandbox {
         let left = self.left();
         for path in &left {
             let controllers = [("x".to_owned(), path.clone())].into();
-            let _ = Cgroup::open(&CgroupPaths { controllers, parents: Vec::new() }).remove();
+            let _ = Cgroup::open(&CgroupPaths { controllers, ..CgroupPaths::default() }).remove();
         }
         if !std::thread::panicking() {
             assert_eq!(left, Vec::<PathBuf>::new(), "directories were left behind");

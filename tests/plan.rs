@@ -40,6 +40,7 @@ fn plan(file: &Path, host: &Host) -> minicon::error::Result<Plan> {
         no_pivot: false,
         no_new_keyring: false,
         rootless: host.rootless,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };
@@ -99,6 +100,7 @@ fn all_that_is_wrong_is_told_at_once() {
         no_pivot: false,
         no_new_keyring: false,
         rootless: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };

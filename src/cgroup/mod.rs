@@ -4,6 +4,7 @@
 //! ```text
 //! probe.rs      what this machine offers         -> plan::cgroup::CgroupHost
 //! cgroupfs.rs   makes the directories and removes them
+//! systemd.rs    has systemd do so, as a unit of which the container's init is the first process
 //! limits.rs     writes the files of a plan
 //! processes.rs  who is inside: list, freeze, kill
 //! ```
@@ -13,6 +14,7 @@ mod files;
 mod limits;
 mod probe;
 mod processes;
+pub mod systemd;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -26,7 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use self::probe::probe;
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Version};
+use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Version};
+use crate::plan::systemd::UnitName;
 use crate::sys::Fd;
 
 /// The cgroups of one container, one directory in each hierarchy.
@@ -36,6 +39,10 @@ pub struct Cgroup {
     members: Vec<Member>,
     /// Directories above the container's that were made for it, outermost first.
     parents: Vec<PathBuf>,
+    /// The systemd unit, where systemd makes the cgroup.
+    unit: Option<UnitName>,
+    /// systemd may know the unit as the container's: it was asked to start it.
+    is_started: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +63,14 @@ enum Presence {
     Existing,
     /// It could not be made, and the container does without.
     Absent,
+    /// systemd will make it, once there is an init.
+    Awaited,
+}
+
+impl Presence {
+    fn is_there(self) -> bool {
+        matches!(self, Presence::New | Presence::Existing)
+    }
 }
 
 /// Where a container's cgroups are, for its record.
@@ -67,14 +82,17 @@ pub struct CgroupPaths {
     /// Directories above these that were made for the container, outermost first; removed with it if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PathBuf>,
+    /// The systemd unit that the cgroup is of; with it systemd removes what it has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
 }
 
 impl CgroupPaths {
     /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
     /// missing now is what will have been made for the container.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
-        let mut paths = CgroupPaths::default();
-        for directory in &plan.directories {
+        let mut paths = CgroupPaths { unit: unit_name(plan), ..CgroupPaths::default() };
+        for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
             let missing = directory.path.ancestors().skip(1).take_while(|parent| !parent.exists());
             let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
             paths.parents.extend(missing.into_iter().rev());
@@ -87,6 +105,13 @@ impl CgroupPaths {
             }
         }
         paths
+    }
+}
+
+fn unit_name(plan: &CgroupPlan) -> Option<UnitName> {
+    match &plan.driver {
+        Driver::Systemd(unit) => Some(unit.id.clone()),
+        Driver::Cgroupfs | Driver::Nobody => None,
     }
 }
 
@@ -112,7 +137,7 @@ impl Cgroup {
                 required: true,
             });
         }
-        Cgroup { members, parents: paths.parents.clone() }
+        Cgroup { members, parents: paths.parents.clone(), unit: paths.unit.clone(), is_started: true }
     }
 
     /// What a record stores.
@@ -128,7 +153,13 @@ impl Cgroup {
                 }
             }
         }
-        CgroupPaths { controllers, parents: self.parents.clone() }
+        CgroupPaths { controllers, parents: self.parents.clone(), unit: self.unit.clone() }
+    }
+
+    /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
+    pub fn remove(&self) -> Result<()> {
+        let stopped = self.unit.as_ref().filter(|_| self.is_started).map_or(Ok(()), systemd::stop);
+        self.remove_directories().and(stopped)
     }
 
     /// The directories as [`plan_update`](crate::plan::cgroup::plan_update) wants them. Reads which controllers are
@@ -224,7 +255,7 @@ impl Cgroup {
     }
 
     fn present(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.presence != Presence::Absent)
+        self.members.iter().filter(|member| member.presence.is_there())
     }
 
     /// The directory of a v1 controller.
@@ -255,6 +286,11 @@ impl Entrance {
     /// The v2 directory, for clone3(2) with CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Leaves the v2 cgroup to somebody who has the right to move the process there.
+    pub fn leave_v2_to_others(&mut self) {
+        self.v2 = None;
     }
 
     /// Moves the calling process into the v1 cgroups. It must have one thread: `tasks` moves one, and in return spares

@@ -18,7 +18,9 @@ mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+pub mod systemd;
 mod text;
+pub mod unit_properties;
 pub mod variant;
 
 use std::fmt;
@@ -68,6 +70,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// `--rootless`: cgroup failures are tolerated.
     pub rootless: bool,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub cgroup_manager: cgroup::Manager,
     /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
     pub notify_directory: Option<&'a Path>,
     /// Variables that the runtime adds to the program's environment.
@@ -128,6 +132,8 @@ impl Plan {
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
             id: request.id,
+            manager: request.cgroup_manager,
+            annotations: spec.annotations().as_ref(),
             cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             rootless: request.rootless || host.rootless,

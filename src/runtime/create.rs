@@ -9,7 +9,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
-use crate::cgroup::{Cgroup, CgroupPaths};
+use crate::cgroup::{Cgroup, CgroupPaths, systemd};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::ConsoleSocket;
@@ -19,6 +19,7 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
+use crate::plan::cgroup::Driver;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
@@ -67,11 +68,15 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         rootless: environment.rootless,
+        cgroup_manager: environment.cgroup_manager,
         notify_directory: notify.as_deref(),
         environment: &inherited.environment,
     };
     let plan = Plan::build(&config, &request, &host)?; // every error of the configuration ends here
     check_root(&plan)?;
+    if let Driver::Systemd(_) = plan.cgroup.driver {
+        systemd::check_runs()?;
+    }
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
@@ -87,6 +92,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
+    new.place(&plan)?;
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
@@ -289,6 +295,16 @@ impl<'a> Creating<'a> {
         }
         self.container.save()?;
         Ok(pid)
+    }
+
+    /// Has systemd take init into a unit, if it is the one that makes the cgroup, and records where that is.
+    fn place(&mut self, plan: &Plan) -> Result<()> {
+        let (Some(cgroup), record) = (&mut self.cgroup, &mut self.container.record) else { return Ok(()) };
+        if !cgroup.place(&plan.cgroup, record.init_process_pid)? {
+            return Ok(());
+        }
+        record.cgroup = cgroup.paths();
+        self.container.save()
     }
 
     fn state(&self) -> State<'_> {

@@ -1,7 +1,7 @@
 //! `exec`: another program in a running container: the story of create, shorter.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use rustix::fs::{Mode, OFlags};
@@ -10,7 +10,7 @@ use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
 use super::{Environment, foreground, listener, open_init, spawn};
 use crate::call;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, systemd};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::{self, ConsoleSocket};
@@ -23,6 +23,7 @@ use crate::host;
 use crate::init;
 use crate::plan::Program;
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::systemd::UnitName;
 use crate::sys::process::{self, Child, Cloned};
 
 /// The command. In the foreground its exit status is the program's.
@@ -221,7 +222,11 @@ impl Joining {
         let record = &container.record;
         let gone = || status::permit(Verb::Exec, Status::Stopped, &record.id).err();
         let init = open_init(record)?.ok_or_else(|| gone().unwrap_or_else(|| Error::new("the container is gone")))?;
-        let cgroup = cgroup_of(container, &options.cgroup)?.entrance()?;
+        let place = cgroup_of(container, &options.cgroup)?;
+        let (mut cgroup, by_systemd) = (place.entrance()?, place.needs_attaching());
+        if by_systemd.is_some() {
+            cgroup.leave_v2_to_others();
+        }
         let (ours, theirs) = Channel::pair()?;
         let to_join = |kind: &&Kind| **kind != Kind::User || !shares_user_namespace(record);
         let kinds = record.namespaces.iter().filter(to_join).fold(0, |flags, kind| flags | kind.flag());
@@ -236,7 +241,7 @@ impl Joining {
             let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
                 init::join(init::Join { program, keyring, channel, cgroup, namespaces, root, preserved_fds })
             })?;
-            return Ok(Joining { child, channel: ours, executed: false });
+            return Joining { child, channel: ours, executed: false }.attached(by_systemd);
         }
         if record.namespaces.contains(&Kind::Pid) {
             // Takes effect for our children only; we make no other.
@@ -247,8 +252,16 @@ impl Joining {
                 let namespaces = (kinds, Some(&init));
                 init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, root, preserved_fds })
             }
-            Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
+            Cloned::Parent(child) => Joining { child, channel: ours, executed: false }.attached(by_systemd),
         }
+    }
+
+    /// The process while it waits to proceed, in the container's cgroup if it takes systemd to move it there.
+    fn attached(self, by_systemd: Option<(&UnitName, PathBuf)>) -> Result<Joining> {
+        if let Some((unit, below)) = by_systemd {
+            systemd::attach(unit, &below, self.child.pid)?;
+        }
+        Ok(self)
     }
 
     /// Serves the process until it is ready; returns its terminal.

@@ -236,10 +236,13 @@ impl Joining {
             // Without privileges all the others can be joined only from inside the user namespace.
             let directory = cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
             let directory = directory.map_err(|error| Error::new(error.to_string()))?;
-            let enter = || process::setns(&init, kinds).step(|| "join the container's namespaces");
-            let namespaces = (kinds, None);
+            // But for its cgroup namespace: in that, a process cannot be cloned from our cgroup into the container's, see
+            // cgroups(7), "nsdelegate".
+            let last = kinds & Kind::Cgroup.flag();
+            let enter = || process::setns(&init, kinds & !last).step(|| "join the container's namespaces");
+            let (namespaces, container) = ((kinds, last), &init);
             let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
-                init::join(init::Join { program, keyring, channel, cgroup, namespaces, root, preserved_fds })
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, container, root, preserved_fds })
             })?;
             return Joining { child, channel: ours, executed: false }.attached(by_systemd);
         }
@@ -249,8 +252,8 @@ impl Joining {
         }
         match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
             Cloned::Child => {
-                let namespaces = (kinds, Some(&init));
-                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, root, preserved_fds })
+                let (namespaces, container, channel) = ((kinds, kinds & !Kind::Pid.flag()), &init, theirs);
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, container, root, preserved_fds })
             }
             Cloned::Parent(child) => Joining { child, channel: ours, executed: false }.attached(by_systemd),
         }

@@ -140,10 +140,11 @@ fn cgroup_manager(globals: &Globals, rootless: bool) -> Result<Manager> {
 /// runc's rule: `/run/NAME`, unless we are no root, or root of a user namespace that somebody else set up, and there is
 /// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more.
 fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> PathBuf {
-    let is_root = rustix::process::geteuid().is_root();
-    let is_plain_root =
-        is_root && (user.is_none_or(|user| user == "root") || !crate::host::identity().in_user_namespace);
-    match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root) {
+    let is_plain_root = || {
+        let called_root = user.as_ref().is_some_and(|user| user == "root");
+        rustix::process::geteuid().is_root() && (called_root || !crate::host::identity().in_user_namespace)
+    };
+    match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root()) {
         Some(directory) => Path::new(&directory).join("minicon"),
         None => PathBuf::from("/run/minicon"),
     }

@@ -158,7 +158,9 @@ impl Cgroup {
 
     /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
     pub fn remove(&self) -> Result<()> {
-        let stopped = self.unit.as_ref().filter(|_| self.is_started).map_or(Ok(()), systemd::stop);
+        let directory = self.v2().map(|member| member.path.as_path());
+        let unit = self.unit.as_ref().filter(|_| self.is_started);
+        let stopped = unit.map_or(Ok(()), |unit| systemd::stop(unit, directory));
         self.remove_directories().and(stopped)
     }
 

@@ -5,7 +5,7 @@
 //! for many of them, and may round those that it has.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::probe::parse_membership;
 use super::{Cgroup, Presence, cgroupfs, files};
@@ -195,11 +195,16 @@ fn leave_out_unknown(properties: &mut Vec<&Property>, refusal: &Refusal) -> Resu
     }
 }
 
-/// Stops a unit, waits until it is gone, and has systemd forget how it ended. One that is gone is fine, and so is a systemd
-/// that cannot be reached: the directory, if there still is one, is then ours to remove.
-pub(super) fn stop(unit: &UnitName) -> Result<()> {
+/// Stops a unit, waits until it is gone, and has systemd forget how it ended. One that is gone is fine. So is a systemd that
+/// cannot be reached, if it sees by itself that nobody is left. (Were the directory removed by us at that moment, it would
+/// not see that any more, and keep the unit.)
+pub(super) fn stop(unit: &UnitName, directory: Option<&Path>) -> Result<()> {
     let explain = |error: Error| explain(error, unit, "stop", "StopUnit");
-    let Ok(mut connection) = connect(unit.bus) else { return Ok(()) };
+    let mut connection = match connect(unit.bus) {
+        Ok(connection) => connection,
+        Err(_) if directory.is_none_or(is_going) => return Ok(()),
+        Err(error) => return Err(error),
+    };
     connection.subscribe(&job_rule(&unit.name));
     let call = connection.call(manager("StopUnit", vec![Value::string(&unit.name), Value::string("replace")]));
     match connection.reply(call).map_err(explain)? {
@@ -213,6 +218,14 @@ pub(super) fn stop(unit: &UnitName) -> Result<()> {
         Err(refusal) if refusal.is("NoSuchUnit") => Ok(()),
         Err(refusal) => Err(explain(Error::new(refusal.to_string()))),
     }
+}
+
+fn is_going(directory: &Path) -> bool {
+    let started = Instant::now();
+    while directory.exists() && started.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    !directory.exists()
 }
 
 /// Has systemd move a process into the unit, or a cgroup below it, where we have no right to by ourselves.

@@ -20,5 +20,6 @@ mod process;
 mod rootless;
 mod seccomp;
 mod support;
+mod systemd;
 mod tty;
 mod zz;

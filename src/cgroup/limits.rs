@@ -49,7 +49,7 @@ impl Cgroup {
     pub(super) fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
         let Some(member) = self.members.get(write.directory) else { return Ok(()) };
         let new = member.presence == Presence::New;
-        if member.presence == Presence::Absent || (new && write.when == When::Existing) {
+        if !member.presence.is_there() || (new && write.when == When::Existing) {
             return Ok(());
         }
         let result = match &write.before {
@@ -65,6 +65,8 @@ impl Cgroup {
                 files::write(&member.path.join(file), value).map_err(|error| explain(error, write, member))
             }
             (Err(error), _) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
+            // What lifts a limit is done where there cannot be one.
+            (Err(error), _) if write.when == When::Existing && error.errno() == Some(Errno::NOENT) => Ok(()),
             (result, _) => result.map_err(|error| explain(error, write, member)),
         }
     }

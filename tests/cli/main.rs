@@ -33,6 +33,7 @@ mod rules;
 mod scheduling;
 mod seccomp;
 mod support;
+mod systemd;
 mod tty;
 mod update;
 mod zz;

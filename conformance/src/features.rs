@@ -193,7 +193,13 @@ fn mount_options(lab: &Lab) -> Verdict {
         let source = lab.directory("source")?;
         let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
         let container = match option.as_str() {
-            "bind" | "rbind" | "remount" => container.mount("none", source, "/work", &["bind", &option]),
+            "bind" | "rbind" => container.mount("none", source, "/work", &[&option]),
+            "remount" => container.mount("none", &source, "/work", &["bind"]).mount(
+                "none",
+                &source,
+                "/work",
+                &["bind", "remount"],
+            ),
             "idmap" | "ridmap" => container.push(
                 "/mounts",
                 json!({"type": "none", "source": source, "destination": "/work",
@@ -282,6 +288,9 @@ fn seccomp(lab: &Lab) -> Verdict {
     same("enabled", &enabled, works)
 }
 
+const BIG_ENDIAN: &[&str] =
+    &["_MIPS", "_MIPS64", "_MIPS64N32", "_PPC", "_PPC64", "_S390", "_S390X", "_PARISC", "_PARISC64", "_M68K", "_SHEB"];
+
 /// Each word of a list in a filter of its own.
 fn seccomp_words(lab: &Lab, name: &'static str) -> Verdict {
     let mut refused = Vec::new();
@@ -293,6 +302,8 @@ fn seccomp_words(lab: &Lab, name: &'static str) -> Verdict {
             "actions" if word == "SCMP_ACT_NOTIFY" => continue,
             "actions" => rule["action"] = json!(word),
             "operators" => rule["args"] = json!([{"index": 0, "value": 1, "valueTwo": 1, "op": word}]),
+            // One filter has one byte order.
+            "archs" if BIG_ENDIAN.iter().any(|name| word.ends_with(name)) => continue,
             "archs" => seccomp["architectures"] = json!([word]),
             // Means something only with a listener.
             _ if word == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => continue,

@@ -135,7 +135,7 @@ fn thaw(tag: &str) {
 pub fn one(row: &Row, setup: Setup, dir: PathBuf) -> Result<()> {
     prctl::set_child_subreaper(true)?;
     own_mounts(&dir, setup.hide_cgroup2)?;
-    let lab = Lab::new(setup, dir)?;
+    let lab = Lab::new(setup, dir.clone())?;
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = catch_unwind(AssertUnwindSafe(|| row.run(&lab)));
     lab.clean();
@@ -145,6 +145,11 @@ pub fn one(row: &Row, setup: Setup, dir: PathBuf) -> Result<()> {
         Ok(Err(error)) => Ending { outcome: Outcome::Failed, why: format!("{error:#}") },
         Err(_) => Ending { outcome: Outcome::Failed, why: "the test panicked".into() },
     };
+    // So that two runs can be compared.
+    let (program, tag) = (lab.setup.runtime.to_string_lossy().into_owned(), lab.tag());
+    let why = result.why.replace(&format!("{program} --root {}/root ", dir.display()), "");
+    let why = why.replace(&*dir.to_string_lossy(), "DIR").replace(&tag, "ID").replace(&program, "RUNTIME");
+    let result = Ending { why, ..result };
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&result)?)?;
     Ok(())
 }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::container::{Container, uppermost};
-use crate::judge::{holds, same};
+use crate::call::Call;
+use crate::container::uppermost;
+use crate::host;
+use crate::judge::{eventually, holds, same};
 use crate::lab::Lab;
 use crate::row::{Row, Verdict, must, shared, should};
 
@@ -47,7 +49,7 @@ pub const TESTS: &[Row] = &[
     must("namespaces.join", PLACE, &["**`path`** *(string, OPTIONAL)* - namespace file."], shared).with(joined, "uts"),
     must("namespaces.join.pid", PLACE, JOIN, shared).with(joined, "pid"),
     must("namespaces.join.network", PLACE, JOIN, shared).with(joined, "network"),
-    must("namespaces.join.mount", PLACE, JOIN, shared).with(joined, "mount"),
+    must("namespaces.join.mount", PLACE, JOIN, joined_mount),
     must("namespaces.join.ipc", PLACE, JOIN, shared).with(joined, "ipc"),
     must("namespaces.join.uts", PLACE, JOIN, shared).with(joined, "uts"),
     must("namespaces.join.user", PLACE, JOIN, joined_user),
@@ -78,11 +80,6 @@ fn own(kind: &str) -> Result<Value> {
     Ok(json!(fs::read_link(format!("/proc/self/ns/{}", file(kind)))?))
 }
 
-/// Without /proc and /sys mounted anew, where their namespace is not the container's.
-fn plain<'l>(lab: &'l Lab) -> Result<Container<'l>> {
-    lab.container()
-}
-
 fn filesystems(lab: &Lab) -> Verdict {
     let mounts = lab.container()?.mounts()?;
     for (path, kind) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/pts", "devpts"), ("/dev/shm", "tmpfs")] {
@@ -101,7 +98,7 @@ fn all_are_supported(lab: &Lab) -> Verdict {
 }
 
 fn new(lab: &Lab, kind: &'static str) -> Verdict {
-    let container = plain(lab)?;
+    let container = lab.container()?;
     let container = if kind == "user" { container.user_namespace(100_000) } else { container.unshare(kind) };
     let inside = container.report(&["namespaces"])?["namespaces"][file(kind)].clone();
     holds(&format!("the {kind} namespace is a link: {inside}"), inside.is_string())?;
@@ -109,7 +106,7 @@ fn new(lab: &Lab, kind: &'static str) -> Verdict {
 }
 
 fn inherited(lab: &Lab, kind: &'static str) -> Verdict {
-    let container = plain(lab)?.inherit(kind);
+    let container = lab.container()?.inherit(kind);
     // A sysfs can be mounted anew only by whom the network namespace belongs to, and without a mount namespace of its
     // own what a container mounts would stay.
     let container = if kind == "mount" { container.set("/mounts", json!([])) } else { container };
@@ -121,21 +118,30 @@ fn inherited(lab: &Lab, kind: &'static str) -> Verdict {
     same(&format!("the {kind} namespace"), &container.report(&["namespaces"])?["namespaces"][file(kind)], own)
 }
 
-/// A running container, of whose namespaces others can be.
-fn holder(lab: &Lab) -> Result<Container<'_>> {
-    let container = lab.container()?.unshare("cgroup").unshare("time");
-    container.up()?;
-    Ok(container)
-}
-
 fn joined(lab: &Lab, kind: &'static str) -> Verdict {
-    let holder = holder(lab)?;
+    let holder = lab.container()?.unshare(kind);
+    holder.up()?;
     let path = holder.proc(&format!("ns/{}", file(kind)))?;
     let wanted = json!(fs::read_link(&path)?);
     let container = lab.container()?.join(kind, path);
     container.up()?;
     let got = json!(fs::read_link(container.proc(&format!("ns/{}", file(kind)))?)?);
     same(&format!("the {kind} namespace"), &got, wanted)
+}
+
+/// One in which the bundle is seen.
+fn joined_mount(lab: &Lab) -> Verdict {
+    let unshare = host::program("unshare").context("unshare(1)")?;
+    let holder =
+        Call::new(unshare, lab.setup.limit).args(["-m", "--propagation", "unchanged", "sleep", "1000"]).spawn()?;
+    let path = format!("/proc/{}/ns/mnt", holder.pid());
+    eventually("there is another mount namespace", lab.setup.limit, || {
+        Ok(fs::read_link(&path).is_ok_and(|link| Some(link) != fs::read_link("/proc/self/ns/mnt").ok()))
+    })?;
+    let wanted = json!(fs::read_link(&path)?);
+    let container = lab.container()?.join("mount", path);
+    container.up()?;
+    same("the mount namespace", &json!(fs::read_link(container.proc("ns/mnt")?)?), wanted)
 }
 
 fn joined_user(lab: &Lab) -> Verdict {

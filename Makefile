@@ -71,6 +71,7 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --lib --test tidy
+	$(CARGO) test --locked --quiet -p conformance --lib
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)

@@ -75,7 +75,7 @@ impl<'l> Container<'l> {
         let id = lab.new_id();
         let dir = lab.directory(&format!("bundle-{id}"))?;
         let container = Container { lab, dir, config: base(&id), id };
-        for name in ["bin", "dev", "etc", "proc", "share", "sys", "tmp", "work"] {
+        for name in ["bin", "dev", "etc", "proc", "share", "sys", "tmp", "place"] {
             fs::create_dir_all(container.rootfs(name))?;
         }
         fs::set_permissions(container.rootfs("tmp"), fs::Permissions::from_mode(0o1777))?;

@@ -34,7 +34,7 @@ pub fn record(path: &Path, setup: &Setup, results: &[(&Row, Ending)]) -> Result<
     let name = setup.runtime.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let said = Call::new(&setup.runtime, setup.limit).arg("--version").run()?.stdout();
     let version = said.lines().next().unwrap_or_default().trim_start_matches(&name);
-    let version = version.trim_start_matches(" version").trim().to_owned();
+    let version = version.trim_start_matches(" version").trim_start_matches([':', ' ']).trim().to_owned();
     let kernel = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
     let kernel = kernel.split('-').next().unwrap_or_default().to_owned();
     let cgroups = match (host::cgroups(), setup.hide_cgroup2) {

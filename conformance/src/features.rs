@@ -193,21 +193,21 @@ fn mount_options(lab: &Lab) -> Verdict {
         let source = lab.directory("source")?;
         let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
         let container = match option.as_str() {
-            "bind" | "rbind" => container.mount("none", source, "/work", &[&option]),
-            "remount" => container.mount("none", &source, "/work", &["bind"]).mount(
+            "bind" | "rbind" => container.mount("none", source, "/place", &[&option]),
+            "remount" => container.mount("none", &source, "/place", &["bind"]).mount(
                 "none",
                 &source,
-                "/work",
+                "/place",
                 &["bind", "remount"],
             ),
             "idmap" | "ridmap" => container.push(
                 "/mounts",
-                json!({"type": "none", "source": source, "destination": "/work",
+                json!({"type": "none", "source": source, "destination": "/place",
                 "options": ["bind", option], "uidMappings": map, "gidMappings": map}),
             ),
             // Options of certain file systems, which tmpfs does not have.
             "acl" | "noacl" => continue,
-            other => container.mount("tmpfs", "tmpfs", "/work", &[other]),
+            other => container.mount("tmpfs", "tmpfs", "/place", &[other]),
         };
         if container.runs().is_err() {
             refused.push(option);
@@ -354,10 +354,10 @@ fn idmap(lab: &Lab) -> Verdict {
     let value = features(lab)?["linux"]["mountExtensions"]["idmap"]["enabled"].clone();
     let source = lab.directory("source")?;
     let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
-    let mount = json!({"type": "none", "source": source, "destination": "/work", "options": ["bind", "idmap"],
+    let mount = json!({"type": "none", "source": source, "destination": "/place", "options": ["bind", "idmap"],
         "uidMappings": map, "gidMappings": map});
-    let report = lab.container()?.push("/mounts", mount).report(&["stat=/work"]);
-    let maps = report.is_ok_and(|report| report["stat"]["/work"]["uid"] == 1000);
+    let report = lab.container()?.push("/mounts", mount).report(&["stat=/place"]);
+    let maps = report.is_ok_and(|report| report["stat"]["/place"]["uid"] == 1000);
     needs(!value.is_null(), "it is absent: unknown")?;
     holds(&format!("what the runtime does (maps: {maps}) is not denied by enabled: {value}"), value == true || !maps)
 }

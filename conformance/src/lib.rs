@@ -4,6 +4,8 @@
 //! drives the runtime through its command line and judges what the probe inside the container, or the kernel, reports.
 //! One file a chapter; nothing here knows any runtime's inside.
 //!
+//! Where a runtime fails together with all others, its line still names the sentence that the test rests on.
+//!
 //! `spec/sentences.tsv` holds every normative sentence of the documents. Each is quoted by a test or has a reason why
 //! none can be; `spec` checks that, and checks both against a checkout of the specification.
 

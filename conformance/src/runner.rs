@@ -160,11 +160,29 @@ fn own_mounts(dir: &Path, hide_cgroup2: bool) -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
-    if hide_cgroup2 {
-        let all = procfs::process::Process::myself()?.mountinfo()?;
-        for found in all.iter().filter(|mount| mount.fs_type == "cgroup2") {
-            umount2(&found.mount_point, MntFlags::MNT_DETACH)?;
-        }
+    if hide_cgroup2 { only_version_1(dir) } else { Ok(()) }
+}
+
+/// Another view of the hierarchies, without that of version 2. Taking its mount away alone would bare the directory below,
+/// in which a runtime may make directories that no one finds again.
+fn only_version_1(dir: &Path) -> Result<()> {
+    let none = None::<&str>;
+    let top = Path::new(host::CGROUPS);
+    let all = procfs::process::Process::myself()?.mountinfo()?;
+    let hierarchies =
+        all.into_iter().filter(|mount| mount.fs_type == "cgroup" && mount.mount_point.parent() == Some(top));
+    let staged: Vec<(PathBuf, PathBuf)> = hierarchies
+        .map(|mount| (dir.join("view").join(mount.mount_point.file_name().unwrap_or_default()), mount.mount_point))
+        .collect();
+    for (stage, point) in &staged {
+        fs::create_dir_all(stage)?;
+        mount(Some(point), stage, none, MsFlags::MS_BIND, none)?;
+    }
+    mount(Some("tmpfs"), top, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
+    for (stage, point) in &staged {
+        fs::create_dir(point)?;
+        mount(Some(stage), point, none, MsFlags::MS_BIND, none)?;
+        umount2(stage, MntFlags::MNT_DETACH)?;
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 struct Verdict {
     word: &'static str,
     ok: usize,
-    failed: Vec<String>,
+    not_ok: usize,
+    /// What it complains of.
+    said: Vec<String>,
 }
 
 /// All programs, or those named.
@@ -43,11 +45,11 @@ pub fn run(checkout: &Path, setup: &Setup, words: &[String]) -> Result<ExitCode>
         let verdict = one(checkout, program, setup)?;
         *counts.entry(verdict.word).or_default() += 1;
         let (peers, why) = recorded.get(name.as_str()).cloned().unwrap_or_default();
-        let this = format!("{} {}/{}", verdict.word, verdict.ok, verdict.failed.len());
+        let this = format!("{} {}/{}", verdict.word, verdict.ok, verdict.not_ok);
         let peers: Vec<_> = peers.iter().map(|peer| format!("{peer:<11}")).collect();
         println!("{name:<34} {this:<12} {} {why}", peers.join(" "));
         if !["PASS", "SPASS"].contains(&verdict.word) {
-            verdict.failed.iter().take(3).for_each(|line| println!("    {}", line.trim()));
+            verdict.said.iter().take(3).for_each(|line| println!("    {}", line.trim()));
         }
     }
     let passed = counts.get("PASS").unwrap_or(&0) + counts.get("SPASS").unwrap_or(&0);
@@ -96,26 +98,27 @@ fn one(checkout: &Path, program: &Path, setup: &Setup) -> Result<Verdict> {
     fs::remove_dir(&dir)?;
     let output = match output {
         Ok(output) => output,
-        Err(error) => return Ok(Verdict { word: "HANG", ok: 0, failed: vec![error.to_string()] }),
+        Err(error) => return Ok(Verdict { word: "HANG", ok: 0, not_ok: 0, said: vec![error.to_string()] }),
     };
     let text = output.stdout();
     let ok = text.lines().filter(|line| line.starts_with("ok ")).count();
-    let mut failed: Vec<String> = text.lines().filter(|line| line.starts_with("not ok ")).map(str::to_owned).collect();
-    let silent = ok + failed.len() == 0;
+    let mut said: Vec<String> = text.lines().filter(|line| line.starts_with("not ok ")).map(str::to_owned).collect();
+    let not_ok = said.len();
+    let silent = ok + not_ok == 0;
     let errors: Vec<String> =
         text.lines().filter(|line| line.trim().starts_with("\"error\":")).map(str::to_owned).collect();
     let word = match () {
         () if output.code != 0 => "ERR",
-        () if !failed.is_empty() => "FAIL",
+        () if not_ok > 0 => "FAIL",
         () if silent && errors.is_empty() => "SPASS",
         () if silent => "SFAIL",
         () => "PASS",
     };
-    failed.extend(errors);
+    said.extend(errors);
     if word == "ERR" {
-        failed.extend(output.stderr().lines().rev().take(2).map(str::to_owned));
+        said.extend(output.stderr().lines().rev().take(2).map(str::to_owned));
     }
-    Ok(Verdict { word, ok, failed })
+    Ok(Verdict { word, ok, not_ok, said })
 }
 
 /// Ends what is left below this process, and removes the cgroups that came and have the programs' names.

@@ -1,12 +1,13 @@
 //! Hooks. The probe is the hook: it adds a line to a file, which tells what it was given and where it ran.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::container::Container;
-use crate::judge::{holds, same};
+use crate::judge::{eventually, holds, same};
 use crate::lab::Lab;
 use crate::row::{Row, Verdict, must, shared};
 
@@ -118,6 +119,9 @@ fn with_all(lab: &Lab) -> Result<Container<'_>> {
 /// Through its whole life.
 fn live(container: &Container<'_>) -> Verdict {
     container.up()?;
+    // Some return from start, and tell that it runs, before the startContainer hooks have run.
+    let started = || Ok(std::fs::read_to_string(container.proc("cmdline")?)?.starts_with("/bin/probe"));
+    eventually("the program runs", Duration::from_secs(10), started)?;
     container.stop()?;
     container.delete()?.ok()?;
     Ok(())
@@ -133,7 +137,7 @@ fn names(lab: &Lab) -> Result<Vec<String>> {
     Ok(log(lab)?.iter().filter_map(|line| line["name"].as_str().map(str::to_owned)).collect())
 }
 
-/// What the hook of this name wrote down.
+/// What the hook of this name wrote down by now.
 fn of(lab: &Lab, name: &str) -> Result<Value> {
     match log(lab)?.into_iter().find(|line| line["name"] == name) {
         Some(line) => Ok(line),
@@ -230,6 +234,7 @@ fn pid_of_the_runtime(lab: &Lab) -> Verdict {
 fn pid_of_the_container(lab: &Lab) -> Verdict {
     with_all(lab)?.up()?;
     for kind in ["createContainer", "startContainer"] {
+        eventually("the hook runs", lab.setup.limit, || Ok(of(lab, kind).is_ok()))?;
         same(&format!("the pid in the {kind} hook"), &of(lab, kind)?["state"]["pid"], 1)?;
     }
     Ok(())
@@ -251,6 +256,8 @@ fn runs_outside(lab: &Lab, kind: &'static str) -> Verdict {
 fn runs_inside(lab: &Lab, kind: &'static str) -> Verdict {
     let container = with_all(lab)?;
     container.up()?;
+    // Some return from start, and tell that it runs, before the startContainer hooks have run.
+    eventually("the hook runs", lab.setup.limit, || Ok(of(lab, kind).is_ok()))?;
     let line = of(lab, kind)?;
     for name in OWN {
         let inside = fs::read_link(container.proc(&format!("ns/{name}"))?)?;

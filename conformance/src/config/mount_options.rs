@@ -114,7 +114,7 @@ fn opposite(option: &str) -> Result<&'static str> {
 
 /// A tmpfs with these options, as mountinfo has it.
 fn tmpfs(lab: &Lab, options: &[&str]) -> Result<Value> {
-    lab.container()?.mount("tmpfs", "tmpfs", "/work", options).mounted("/work")
+    lab.container()?.mount("tmpfs", "tmpfs", "/place", options).mounted("/place")
 }
 
 fn sets(lab: &Lab, option: &'static str) -> Verdict {
@@ -145,7 +145,7 @@ fn clears_of_the_file_system(lab: &Lab, option: &'static str) -> Verdict {
 
 /// tmpfs refuses data that it does not know.
 fn is_no_data(lab: &Lab, option: &'static str) -> Verdict {
-    lab.container()?.mount("tmpfs", "tmpfs", "/work", &[option]).runs()
+    lab.container()?.mount("tmpfs", "tmpfs", "/place", &[option]).runs()
 }
 
 /// Whether the kernel's default, relatime, is in force then or every access is noted depends on how the mount is made.
@@ -192,32 +192,32 @@ fn tree(lab: &Lab, flags: MsFlags) -> Result<PathBuf> {
 
 fn bind(lab: &Lab) -> Verdict {
     let source = tree(lab, MsFlags::empty())?;
-    let container = lab.container()?.mount("none", source, "/work", &["bind"]);
-    let report = container.report(&["read=/work/file", "stat=/work/below"])?;
-    same("the file", &report["read"]["/work/file"], "here")?;
-    same("what the mount below shows", &report["stat"]["/work/below"]["entries"], 0)
+    let container = lab.container()?.mount("none", source, "/place", &["bind"]);
+    let report = container.report(&["read=/place/file", "stat=/place/below"])?;
+    same("the file", &report["read"]["/place/file"], "here")?;
+    same("what the mount below shows", &report["stat"]["/place/below"]["entries"], 0)
 }
 
 fn rbind(lab: &Lab) -> Verdict {
     let source = tree(lab, MsFlags::empty())?;
-    let report = lab.container()?.mount("none", source, "/work", &["rbind"]).report(&["read=/work/below/file"])?;
-    same("the file in the mount below", &report["read"]["/work/below/file"], "here")
+    let report = lab.container()?.mount("none", source, "/place", &["rbind"]).report(&["read=/place/below/file"])?;
+    same("the file in the mount below", &report["read"]["/place/below/file"], "here")
 }
 
 fn remount(lab: &Lab) -> Verdict {
     let source = tree(lab, MsFlags::empty())?;
-    let container = lab.container()?.mount("none", &source, "/work", &["bind"]);
-    let mounts = container.mount("none", &source, "/work", &["bind", "remount", "ro"]).mounts()?;
-    let mount = uppermost(&mounts, "/work")?;
+    let container = lab.container()?.mount("none", &source, "/place", &["bind"]);
+    let mounts = container.mount("none", &source, "/place", &["bind", "remount", "ro"]).mounts()?;
+    let mount = uppermost(&mounts, "/place")?;
     holds(&format!("the remount made it read-only: {}", mount["options"]), listed(&mount["options"], "ro"))
 }
 
 fn propagates(lab: &Lab, option: &'static str) -> Verdict {
     let source = tree(lab, MsFlags::empty())?;
     mount(None::<&str>, &source, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>)?;
-    let mounts = lab.container()?.mount("none", source, "/work", &["rbind", option]).mounts()?;
+    let mounts = lab.container()?.mount("none", source, "/place", &["rbind", option]).mounts()?;
     let recursive = option.strip_prefix('r');
-    for destination in ["/work"].into_iter().chain(recursive.map(|_| "/work/below")) {
+    for destination in ["/place"].into_iter().chain(recursive.map(|_| "/place/below")) {
         let mount = uppermost(&mounts, destination)?;
         let (shared, slave) = (!mount["shared"].is_null(), !mount["slave_of"].is_null());
         let is = match recursive.unwrap_or(option) {
@@ -234,9 +234,9 @@ fn propagates(lab: &Lab, option: &'static str) -> Verdict {
 /// The two mounts of a tree, inside, as their options.
 fn both(lab: &Lab, flags: MsFlags, options: &[&str]) -> Result<[(&'static str, Value); 2]> {
     let source = tree(lab, flags)?;
-    let mounts = lab.container()?.mount("none", source, "/work", options).mounts()?;
+    let mounts = lab.container()?.mount("none", source, "/place", options).mounts()?;
     let options = |destination| Ok::<_, anyhow::Error>(uppermost(&mounts, destination)?["options"].clone());
-    Ok([("/work", options("/work")?), ("/work/below", options("/work/below")?)])
+    Ok([("/place", options("/place")?), ("/place/below", options("/place/below")?)])
 }
 
 fn sets_below(lab: &Lab, option: &'static str) -> Verdict {
@@ -278,7 +278,7 @@ fn access_times_below(lab: &Lab, option: &'static str) -> Verdict {
 fn mapped<'l>(lab: &'l Lab, option: &str, container: Container<'l>, map: Option<Value>) -> Result<Container<'l>> {
     let source = tree(lab, MsFlags::empty())?;
     let bind = if option == "ridmap" { "rbind" } else { "bind" };
-    let mut mount = json!({"type": "none", "source": source, "destination": "/work", "options": [bind, option]});
+    let mut mount = json!({"type": "none", "source": source, "destination": "/place", "options": [bind, option]});
     if let Some(map) = map {
         mount["uidMappings"] = map.clone();
         mount["gidMappings"] = map;
@@ -289,10 +289,10 @@ fn mapped<'l>(lab: &'l Lab, option: &str, container: Container<'l>, map: Option<
 fn ids_are_mapped(lab: &Lab, option: &'static str) -> Verdict {
     let map = json!([{"containerID": 1000, "hostID": 3000, "size": 1}]);
     let report =
-        mapped(lab, option, lab.container()?, Some(map))?.report(&["stat=/work/file", "stat=/work/below/file"])?;
-    same("the owner", &report["stat"]["/work/file"]["uid"], 3000)?;
+        mapped(lab, option, lab.container()?, Some(map))?.report(&["stat=/place/file", "stat=/place/below/file"])?;
+    same("the owner", &report["stat"]["/place/file"]["uid"], 3000)?;
     if option == "ridmap" {
-        same("the owner below", &report["stat"]["/work/below/file"]["uid"], 3000)?;
+        same("the owner below", &report["stat"]["/place/below/file"]["uid"], 3000)?;
     }
     Ok(())
 }
@@ -304,11 +304,11 @@ fn no_mapping(lab: &Lab, option: &'static str) -> Verdict {
 /// The runtime MAY take the container's mapping; if it does not, it must refuse.
 fn mapping_of_the_container(lab: &Lab, option: &'static str) -> Verdict {
     let container = mapped(lab, option, lab.container()?.user_namespace(100_000), None)?;
-    let output = container.clone().probe(&["report", "stat=/work/file"]).run()?;
+    let output = container.clone().probe(&["report", "stat=/place/file"]).run()?;
     if output.code != 0 {
         return container.is_gone();
     }
-    same("the owner", &output.json()?["stat"]["/work/file"]["uid"], 1000)
+    same("the owner", &output.json()?["stat"]["/place/file"]["uid"], 1000)
 }
 
 fn data(lab: &Lab) -> Verdict {
@@ -319,5 +319,5 @@ fn data(lab: &Lab) -> Verdict {
 
 /// Unknown to the runtime and to the file system: the latter refuses it, so it must not be dropped on the way.
 fn unknown_data(lab: &Lab) -> Verdict {
-    lab.container()?.mount("tmpfs", "tmpfs", "/work", &["conformance_unknown=1"]).is_refused()
+    lab.container()?.mount("tmpfs", "tmpfs", "/place", &["conformance_unknown=1"]).is_refused()
 }

@@ -42,10 +42,10 @@ pub const TESTS: &[Row] = &[
 
 fn order(lab: &Lab) -> Verdict {
     // The second hides the first; the third is in the second.
-    let container = lab.container()?.mount("tmpfs", "first", "/work", &[]).mount("tmpfs", "second", "/work", &[]);
-    let container = container.mount("tmpfs", "third", "/work/sub", &[]);
+    let container = lab.container()?.mount("tmpfs", "first", "/place", &[]).mount("tmpfs", "second", "/place", &[]);
+    let container = container.mount("tmpfs", "third", "/place/sub", &[]);
     let mounts = container.mounts()?;
-    let ours = mounts.iter().filter(|mount| mount["destination"].as_str().is_some_and(|to| to.starts_with("/work")));
+    let ours = mounts.iter().filter(|mount| mount["destination"].as_str().is_some_and(|to| to.starts_with("/place")));
     let sources: Vec<&Value> = ours.map(|mount| &mount["source"]).collect();
     ensure!(sources == ["first", "second", "third"], "the mounts are {sources:?}");
     Ok(())
@@ -62,8 +62,8 @@ fn made(lab: &Lab) -> Verdict {
 }
 
 fn relative(lab: &Lab) -> Verdict {
-    let container = lab.container()?.set("/process/cwd", "/tmp").mount("tmpfs", "here", "work", &[]);
-    same("the source", &container.mounted("/work")?["source"], "here")
+    let container = lab.container()?.set("/process/cwd", "/tmp").mount("tmpfs", "here", "place", &[]);
+    same("the source", &container.mounted("/place")?["source"], "here")
 }
 
 fn file(lab: &Lab) -> Verdict {
@@ -76,24 +76,24 @@ fn relative_source(lab: &Lab) -> Verdict {
     let container = lab.container()?;
     fs::create_dir(container.dir.join("data"))?;
     fs::write(container.dir.join("data/file"), "of the bundle\n")?;
-    let report = container.mount("bind", "data", "/work", &["bind"]).report(&["read=/work/file"])?;
-    same("the file", &report["read"]["/work/file"], "of the bundle")
+    let report = container.mount("bind", "data", "/place", &["bind"]).report(&["read=/place/file"])?;
+    same("the file", &report["read"]["/place/file"], "of the bundle")
 }
 
 fn missing_source(lab: &Lab) -> Verdict {
-    lab.container()?.mount("bind", lab.path("nowhere"), "/work", &["bind"]).is_refused()
+    lab.container()?.mount("bind", lab.path("nowhere"), "/place", &["bind"]).is_refused()
 }
 
 fn options(lab: &Lab) -> Verdict {
-    let mount = lab.container()?.mount("tmpfs", "tmpfs", "/work", &["noexec", "size=64k"]).mounted("/work")?;
+    let mount = lab.container()?.mount("tmpfs", "tmpfs", "/place", &["noexec", "size=64k"]).mounted("/place")?;
     holds("the mount is noexec", listed(&mount["options"], "noexec"))?;
     holds("the file system has the size", listed(&mount["super_options"], "size=64k"))
 }
 
 fn kind(lab: &Lab) -> Verdict {
-    let container = lab.container()?.mount("tmpfs", "a", "/work", &[]).mount("mqueue", "b", "/tmp", &[]);
+    let container = lab.container()?.mount("tmpfs", "a", "/place", &[]).mount("mqueue", "b", "/tmp", &[]);
     let mounts = container.mounts()?;
-    same("the type on /work", &uppermost(&mounts, "/work")?["type"], "tmpfs")?;
+    same("the type on /place", &uppermost(&mounts, "/place")?["type"], "tmpfs")?;
     same("the type on /tmp", &uppermost(&mounts, "/tmp")?["type"], "mqueue")
 }
 
@@ -101,17 +101,17 @@ fn dummy(lab: &Lab) -> Verdict {
     for kind in ["none", "bind", "whatever"] {
         let source = lab.directory("source")?;
         fs::write(source.join("file"), "here\n")?;
-        let report = lab.container()?.mount(kind, source, "/work", &["rbind"]).report(&["read=/work/file"])?;
-        same("the file", &report["read"]["/work/file"], "here")?;
+        let report = lab.container()?.mount(kind, source, "/place", &["rbind"]).report(&["read=/place/file"])?;
+        same("the file", &report["read"]["/place/file"], "here")?;
     }
     let source = lab.directory("source")?;
-    let mount = json!({"source": source, "destination": "/work", "options": ["bind"]});
-    let report = lab.container()?.push("/mounts", mount).report(&["read=/work/file"])?;
-    same("the file without a type", &report["read"]["/work/file"], "here")
+    let mount = json!({"source": source, "destination": "/place", "options": ["bind"]});
+    let report = lab.container()?.push("/mounts", mount).report(&["read=/place/file"])?;
+    same("the file without a type", &report["read"]["/place/file"], "here")
 }
 
 fn unknown_kind(lab: &Lab) -> Verdict {
-    lab.container()?.mount("nosuchfs", "none", "/work", &[]).is_refused()
+    lab.container()?.mount("nosuchfs", "none", "/place", &[]).is_refused()
 }
 
 /// A bind mount of a directory with a file of 1000:1000, whose ids are mapped so that 1000 is seen as 2000 is.
@@ -125,35 +125,35 @@ fn mapped<'l>(lab: &'l Lab, options: &[&str]) -> anyhow::Result<Container<'l>> {
     let map = json!([{"containerID": 1000, "hostID": 2000, "size": 10}]);
     Ok(lab.container()?.push(
         "/mounts",
-        json!({"type": "bind", "source": source, "destination": "/work", "options": options,
+        json!({"type": "bind", "source": source, "destination": "/place", "options": options,
                "uidMappings": map.clone(), "gidMappings": map}),
     ))
 }
 
 fn uids_are_mapped(lab: &Lab) -> Verdict {
-    let report = mapped(lab, &["bind", "idmap"])?.report(&["stat=/work/file"])?;
-    same("the owner", &report["stat"]["/work/file"]["uid"], 2000)
+    let report = mapped(lab, &["bind", "idmap"])?.report(&["stat=/place/file"])?;
+    same("the owner", &report["stat"]["/place/file"]["uid"], 2000)
 }
 
 fn gids_are_mapped(lab: &Lab) -> Verdict {
-    let report = mapped(lab, &["bind", "idmap"])?.report(&["stat=/work/file"])?;
-    same("the group", &report["stat"]["/work/file"]["gid"], 2000)
+    let report = mapped(lab, &["bind", "idmap"])?.report(&["stat=/place/file"])?;
+    same("the group", &report["stat"]["/place/file"]["gid"], 2000)
 }
 
 fn no_owner_changes(lab: &Lab) -> Verdict {
     use std::os::unix::fs::MetadataExt;
-    let mount = mapped(lab, &["bind", "idmap"])?.mounted("/work")?;
+    let mount = mapped(lab, &["bind", "idmap"])?.mounted("/place")?;
     holds("the kernel says that the mount is idmapped", listed(&mount["options"], "idmapped"))?;
     same("the owner outside", &fs::metadata(lab.path("source/file"))?.uid(), 1000)
 }
 
 fn recursive(lab: &Lab) -> Verdict {
-    let report = mapped(lab, &["rbind", "ridmap"])?.report(&["stat=/work/below/file"])?;
-    same("the owner below, with ridmap", &report["stat"]["/work/below/file"]["uid"], 2000)?;
+    let report = mapped(lab, &["rbind", "ridmap"])?.report(&["stat=/place/below/file"])?;
+    same("the owner below, with ridmap", &report["stat"]["/place/below/file"]["uid"], 2000)?;
     let _ = nix::mount::umount2(&lab.path("source"), nix::mount::MntFlags::MNT_DETACH);
-    let report = mapped(lab, &["rbind", "idmap"])?.report(&["stat=/work/below/file", "stat=/work/file"])?;
-    same("the owner, with idmap", &report["stat"]["/work/file"]["uid"], 2000)?;
-    same("the owner below, with idmap", &report["stat"]["/work/below/file"]["uid"], 1000)
+    let report = mapped(lab, &["rbind", "idmap"])?.report(&["stat=/place/below/file", "stat=/place/file"])?;
+    same("the owner, with idmap", &report["stat"]["/place/file"]["uid"], 2000)?;
+    same("the owner below, with idmap", &report["stat"]["/place/below/file"]["uid"], 1000)
 }
 
 fn uids_alone(lab: &Lab) -> Verdict {

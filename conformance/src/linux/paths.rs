@@ -55,16 +55,16 @@ fn propagation(lab: &Lab, value: &'static str) -> Verdict {
 }
 
 fn masked(lab: &Lab) -> Verdict {
-    let container = lab.container()?.set("/linux/maskedPaths", json!(["/work/file", "/work/directory"]));
-    fs::create_dir_all(container.rootfs("work/directory"))?;
-    fs::write(container.rootfs("work/directory/inside"), "secret")?;
-    fs::write(container.rootfs("work/file"), "secret")?;
-    let report = container.report(&["read=/work/file", "read=/work/directory"])?;
+    let container = lab.container()?.set("/linux/maskedPaths", json!(["/place/file", "/place/directory"]));
+    fs::create_dir_all(container.rootfs("place/directory"))?;
+    fs::write(container.rootfs("place/directory/inside"), "secret")?;
+    fs::write(container.rootfs("place/file"), "secret")?;
+    let report = container.report(&["read=/place/file", "read=/place/directory"])?;
     let nothing = |value: &Value| value == "" || value == &json!([]) || value["error"].is_string();
-    holds(&format!("nothing is read: {}", report["read"]["/work/file"]), nothing(&report["read"]["/work/file"]))?;
+    holds(&format!("nothing is read: {}", report["read"]["/place/file"]), nothing(&report["read"]["/place/file"]))?;
     holds(
-        &format!("nothing is listed: {}", report["read"]["/work/directory"]),
-        nothing(&report["read"]["/work/directory"]),
+        &format!("nothing is listed: {}", report["read"]["/place/directory"]),
+        nothing(&report["read"]["/place/directory"]),
     )
 }
 
@@ -77,10 +77,10 @@ fn masked_relative(lab: &Lab) -> Verdict {
 }
 
 fn readonly(lab: &Lab) -> Verdict {
-    let container = lab.container()?.set("/linux/readonlyPaths", json!(["/work", "/marker", "/proc/sys"]));
+    let container = lab.container()?.set("/linux/readonlyPaths", json!(["/place", "/marker", "/proc/sys"]));
     let report =
-        container.report(&["write=/work", "write=/marker", "write=/proc/sys/kernel/hostname", "write=/tmp"])?;
-    for path in ["/work", "/marker", "/proc/sys/kernel/hostname"] {
+        container.report(&["write=/place", "write=/marker", "write=/proc/sys/kernel/hostname", "write=/tmp"])?;
+    for path in ["/place", "/marker", "/proc/sys/kernel/hostname"] {
         let error = report["write"][path]["error"].as_str().unwrap_or_default();
         holds(&format!("{path} cannot be written to"), error.contains("EROFS") || error.contains("Read-only"))?;
     }

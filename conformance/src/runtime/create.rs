@@ -49,19 +49,19 @@ fn whole_life(lab: &Lab) -> Verdict {
 
 /// What can be seen of a created container from outside, before its program runs.
 fn environment(lab: &Lab) -> Verdict {
-    let container = lab.container()?.mount("tmpfs", "here", "/work", &[]);
+    let container = lab.container()?.mount("tmpfs", "here", "/place", &[]);
     container.create()?.ok()?;
     for name in ["pid", "net", "ipc", "uts", "mnt"] {
         let (own, inside) = (format!("/proc/self/ns/{name}"), container.proc(&format!("ns/{name}"))?);
         holds(&format!("the {name} namespace is new"), fs::read_link(own)? != fs::read_link(inside)?)?;
     }
     let mounts = fs::read_to_string(container.proc("mountinfo")?)?;
-    holds("the mounts are made", mounts.lines().any(|line| line.contains(" /work ") && line.contains(" here ")))?;
+    holds("the mounts are made", mounts.lines().any(|line| line.contains(" /place ") && line.contains(" here ")))?;
     holds("the root is its own", container.proc("root/marker")?.exists())
 }
 
 fn impossible(lab: &Lab) -> Verdict {
-    lab.container()?.mount("bind", "/no/such/source", "/work", &["bind"]).is_refused()
+    lab.container()?.mount("bind", "/no/such/source", "/place", &["bind"]).is_refused()
 }
 
 fn program_waits(lab: &Lab) -> Verdict {
@@ -162,6 +162,6 @@ fn applies(lab: &Lab) -> Verdict {
 
 fn cannot_apply(lab: &Lab) -> Verdict {
     lab.container()?.set("/linux/sysctl", json!({"net.ipv4.conformance": "1"})).is_refused()?;
-    lab.container()?.mount("nosuchfs", "none", "/work", &[]).is_refused()?;
+    lab.container()?.mount("nosuchfs", "none", "/place", &[]).is_refused()?;
     lab.container()?.join("network", "/no/such/namespace").is_refused()
 }

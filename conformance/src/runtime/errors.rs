@@ -41,8 +41,10 @@ fn environment(lab: &Lab) -> Result<String> {
 
 fn broken<'l>(container: Container<'l>, what: &str) -> Container<'l> {
     match what {
-        "mount" => container.mount("nosuchfs", "none", "/work", &[]),
-        "late mount" => container.mount("tmpfs", "tmpfs", "/tmp", &[]).mount("tmpfs", "x", "/work", &["conformance=1"]),
+        "mount" => container.mount("nosuchfs", "none", "/place", &[]),
+        "late mount" => {
+            container.mount("tmpfs", "tmpfs", "/tmp", &[]).mount("tmpfs", "x", "/place", &["conformance=1"])
+        }
         "hook" => container.push("/hooks/createRuntime", json!({"path": "/bin/false"})),
         "sysctl" => container.set("/linux/sysctl", json!({"net.ipv4.conformance": "1"})),
         "namespace" => container.join("network", "/no/such/namespace"),

@@ -41,6 +41,7 @@ pub const TESTS: &[Row] = &[
     must("namespaces.inherit.pid", PLACE, INHERIT, shared).with(inherited, "pid"),
     must("namespaces.inherit.network", PLACE, INHERIT, shared).with(inherited, "network"),
     must("namespaces.inherit.mount", PLACE, INHERIT, shared).with(inherited, "mount"),
+    must("namespaces.inherit.mount.with-mounts", PLACE, INHERIT, inherited_with_mounts),
     must("namespaces.inherit.ipc", PLACE, INHERIT, shared).with(inherited, "ipc"),
     must("namespaces.inherit.uts", PLACE, INHERIT, shared).with(inherited, "uts"),
     must("namespaces.inherit.user", PLACE, INHERIT, shared).with(inherited, "user"),
@@ -107,8 +108,7 @@ fn new(lab: &Lab, kind: &'static str) -> Verdict {
 
 fn inherited(lab: &Lab, kind: &'static str) -> Verdict {
     let container = lab.container()?.inherit(kind);
-    // A sysfs can be mounted anew only by whom the network namespace belongs to, and without a mount namespace of its
-    // own what a container mounts would stay.
+    // Without a mount namespace of its own what a container mounts would stay: see the next test.
     let container = if kind == "mount" { container.set("/mounts", json!([])) } else { container };
     let own = own(kind)?;
     if kind == "mount" {
@@ -127,6 +127,13 @@ fn joined(lab: &Lab, kind: &'static str) -> Verdict {
     container.up()?;
     let got = json!(fs::read_link(container.proc(&format!("ns/{}", file(kind)))?)?);
     same(&format!("the {kind} namespace"), &got, wanted)
+}
+
+/// The mounts are then made where the runtime runs: here, in the namespace of this test, which ends with it.
+fn inherited_with_mounts(lab: &Lab) -> Verdict {
+    let container = lab.container()?.inherit("mount");
+    container.up()?;
+    same("the mount namespace", &json!(fs::read_link(container.proc("ns/mnt")?)?), own("mount")?)
 }
 
 /// One in which the bundle is seen.

@@ -49,6 +49,7 @@ fn plan(file: &Path, host: &Host) -> minicon::error::Result<Plan> {
         no_new_keyring: false,
         rootless: host.rootless,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };
@@ -116,6 +117,7 @@ fn all_that_is_wrong_is_told_at_once() {
         no_new_keyring: false,
         rootless: false,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };
@@ -155,6 +157,7 @@ fn plan_of(process: &serde_json::Value, linux: &serde_json::Value, host: &Host) 
         no_new_keyring: false,
         rootless: false,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::hooks::Hooks;
+use super::{Host, seccomp};
 use crate::error::Problem;
 
 /// What the annotations ask for, decided.
@@ -102,6 +103,12 @@ pub fn plan(
 }
 
 impl Annotations {
+    /// What concerns the seccomp filter. The caller may name the agent in its environment, too.
+    pub fn for_seccomp<'a>(&'a self, host: &'a Host) -> seccomp::Extra<'a> {
+        let receiver = self.seccomp_receiver.as_deref().or(host.seccomp_receiver.as_deref());
+        seccomp::Extra { receiver, fail_unknown_syscall: self.fail_unknown_syscall }
+    }
+
     /// Sends what hooks print where it is wanted.
     pub fn redirect(&self, hooks: &mut Hooks) {
         hooks.stdout.clone_from(&self.hooks_stdout);

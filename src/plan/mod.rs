@@ -72,6 +72,8 @@ pub struct Host {
     pub selinux: bool,
     /// Where resctrl is mounted; looked for only if the configuration wants it.
     pub resctrl: Option<PathBuf>,
+    /// `RUN_OCI_SECCOMP_RECEIVER`: the socket of a seccomp agent, for policies that name none.
+    pub seccomp_receiver: Option<PathBuf>,
     /// The caller's umask, where a process that asks for none is to keep it.
     pub umask: Option<u32>,
 }
@@ -181,7 +183,8 @@ impl Plan {
         let program = process
             .map(|process| Program::plan(process, linux, &annotations, &namespaces, host, problems, &mut warnings));
         if let (None, Some(policy)) = (&program, linux.and_then(|linux| linux.seccomp().as_ref())) {
-            seccomp::compile(policy, seccomp::Architecture::NATIVE, problems); // for nobody, but wrong is wrong
+            let extra = annotations.for_seccomp(host);
+            seccomp::compile(policy, extra, seccomp::Architecture::NATIVE, problems); // for nobody, but wrong is wrong
         }
         let (program, rootfs) = with_request(program, rootfs, request, host.mounts_for(&namespaces));
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
@@ -216,6 +219,7 @@ impl Program {
         warnings: &mut Vec<String>,
     ) -> Program {
         let policy = linux.and_then(|linux| linux.seccomp().as_ref());
+        let native = seccomp::Architecture::NATIVE;
         let terminal = process.terminal().unwrap_or(false);
         Program {
             identity: Identity {
@@ -223,7 +227,8 @@ impl Program {
                 ..identity::plan(process, namespaces, host, problems, warnings)
             },
             limits: limits::plan(process, linux, problems),
-            seccomp: policy.and_then(|policy| seccomp::compile(policy, seccomp::Architecture::NATIVE, problems)),
+            seccomp: policy
+                .and_then(|policy| seccomp::compile(policy, annotations.for_seccomp(host), native, problems)),
             terminal,
             // "Runtimes MUST ignore consoleSize if terminal is false or unset."
             console_size: process.console_size().filter(|_| terminal).and_then(|size| plan_size(size, problems)),

@@ -59,7 +59,7 @@ pub enum Terminal {
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
     let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, options.config.as_deref(), environment.strict)?;
     let mut host = host::probe(&config)?;
     host.umask = environment.strict.then(process::umask);
     let inherited = Inherited::find(options.preserve_fds);
@@ -283,7 +283,7 @@ pub struct Creating<'a> {
 impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
     pub fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
-        let (container, lock) = container::reserve(&environment.root, record)?;
+        let (container, lock) = container::reserve(&environment.root, environment.root_mode, record)?;
         Ok(Creating {
             environment,
             container,

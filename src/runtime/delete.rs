@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 
 use super::start::{late_hooks, state};
-use super::{Environment, open_init};
+use super::{Environment, matching, open_init};
 use crate::cli;
 use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
@@ -21,19 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The command.
 pub fn delete(options: &cli::Delete, environment: &Environment) -> Result<()> {
-    let container = match Container::open(&environment.root, &options.id) {
+    match options.regex {
+        true => matching::each(&options.id, environment, |id| delete_one(id, options.force, environment)),
+        false => delete_one(&options.id, options.force, environment),
+    }
+}
+
+fn delete_one(id: &str, force: bool, environment: &Environment) -> Result<()> {
+    let container = match Container::open(&environment.root, id) {
         Ok(container) => container,
-        Err(_) if options.force => return forget_remains(&options.id, environment),
+        Err(_) if force => return forget_remains(id, environment),
         Err(error) => return Err(error),
     };
-    let verb = match (options.force, environment.strict) {
+    let verb = match (force, environment.strict) {
         (true, _) => Verb::ForceDelete,
         (false, true) => Verb::StrictDelete,
         (false, false) => Verb::Delete,
     };
-    let Some((container, _lock)) = lock(container, options.force, environment)? else { return Ok(()) };
+    let Some((container, _lock)) = lock(container, force, environment)? else { return Ok(()) };
     let status = container.status()?;
-    status::permit(verb, status, &options.id)?;
+    status::permit(verb, status, id)?;
     if status != Status::Stopped {
         kill_init(&container)?;
     }

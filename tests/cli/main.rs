@@ -16,6 +16,7 @@ mod errors;
 mod events;
 mod exec;
 mod fixtures;
+mod flags;
 mod hardening;
 mod hooks;
 mod id_maps;

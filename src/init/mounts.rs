@@ -20,6 +20,10 @@ pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> R
     let attached = match &mount.source {
         Source::Existing => return remount(root, mount).map(|()| None),
         Source::Bind { path, recursive } => bind(root, mount, path, *recursive, index, channel)?,
+        Source::OwnCgroup { path, instead } => {
+            let source = if path.exists() { path } else { instead };
+            bind(root, mount, source, true, index, channel)?
+        }
         Source::Filesystem { kind, device } => create(root, mount, kind, device)?,
     };
     for (kind, recursive) in &mount.options.propagation {

@@ -1,6 +1,6 @@
 //! `mounts[]` of type `cgroup`: the hierarchies of this host as the container sees them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::cgroup::{CgroupHost, CgroupPlan, Directory, Mode, Version};
 use super::mount_options::attribute;
@@ -22,24 +22,28 @@ pub fn push(
 ) {
     let own_view = namespaces.has(Kind::Cgroup);
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
-    // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound.
-    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<&PathBuf>| {
-        let mut options = mount.options.clone();
-        let source = match directory.filter(|_| !own_view) {
-            Some(path) => Source::Bind { path: path.clone(), recursive: true },
-            None => {
-                options.data.extend(data);
-                Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
-            }
+    // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound, or the one
+    // that it stays in, if the runtime may not make it one.
+    let view =
+        |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<&Directory>| {
+            let mut options = mount.options.clone();
+            let source = match directory.filter(|_| !own_view) {
+                Some(own) if own.required => Source::Bind { path: own.path.clone(), recursive: true },
+                Some(own) => Source::OwnCgroup { path: own.path.clone(), instead: present_place(own, &host.cgroups) },
+                None => {
+                    options.data.extend(data);
+                    Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
+                }
+            };
+            let is_bind = matches!(source, Source::Bind { .. } | Source::OwnCgroup { .. });
+            let by_runtime = is_bind && host.mounts_for(namespaces);
+            Mount { destination, source, options, by_runtime, no_symlinks: true }
         };
-        let by_runtime = matches!(source, Source::Bind { .. }) && host.mounts_for(namespaces);
-        Mount { destination, source, options, by_runtime, no_symlinks: true }
-    };
     let directory = |version: Version, controllers: &[String]| {
         let same = |candidate: &&Directory| {
             candidate.version == version && (version == Version::V2 || candidate.controllers == controllers)
         };
-        cgroup.directories.iter().find(same).map(|directory| &directory.path)
+        cgroup.directories.iter().find(same)
     };
     match host.cgroups.mode() {
         Mode::None => {}
@@ -62,6 +66,16 @@ pub fn push(
             }
         }
     }
+}
+
+/// The runtime's own cgroup in the hierarchy of a directory.
+fn present_place(directory: &Directory, host: &CgroupHost) -> PathBuf {
+    let own = match directory.version {
+        Version::V1 => host.v1.iter().find(|v1| v1.mount_point == directory.mount_point).map(|v1| &v1.own),
+        Version::V2 => host.v2.as_ref().map(|unified| &unified.own),
+    };
+    let relative = own.map(|own| own.strip_prefix("/").unwrap_or(own)).unwrap_or(Path::new(""));
+    directory.mount_point.join(relative)
 }
 
 fn directory_of_hierarchies(mount: &Mount) -> Mount {

@@ -34,6 +34,13 @@ pub enum Source {
         /// With everything mounted below it.
         recursive: bool,
     },
+    /// The container's directory in a cgroup hierarchy, with all below it.
+    OwnCgroup {
+        /// Where the runtime makes it, if it may.
+        path: PathBuf,
+        /// Where the container stays if it may not.
+        instead: PathBuf,
+    },
     /// A new instance of a file system.
     Filesystem {
         /// The type, as in /proc/filesystems.

@@ -29,10 +29,13 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
     };
     let step = plan.rootfs.furnish.get(index).ok_or_else(|| Error::new("init asks for a mount that is not planned"))?;
     let What::Mount(planned) = &step.what else { return Err(Error::new("init asks for a mount at another step")) };
-    let Source::Bind { path, recursive } = &planned.source else {
-        return Err(Error::new("init asks for a mount that it can make"));
+    let (path, recursive) = match &planned.source {
+        Source::Bind { path, recursive } => (path.as_path(), *recursive),
+        Source::OwnCgroup { path, .. } if path.exists() => (path.as_path(), true),
+        Source::OwnCgroup { instead, .. } => (instead.as_path(), true),
+        _ => return Err(Error::new("init asks for a mount that it can make")),
     };
-    make_bind(planned, path, *recursive, init, host)
+    make_bind(planned, path, recursive, init, host)
         .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
         .step(|| step.what.to_string())
         .at(step.at)

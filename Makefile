@@ -26,12 +26,19 @@ BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) aardvark-dns ca-certificates catatonit conmon crun iproute2 iptables jq \
 	libseccomp-dev netavark podman procps runc strace uidmap util-linux
+# The virtual machines see this machine's files, so what runs there is installed here. qemu-system-common has virtiofsd,
+# kmod, zstd and xz-utils unpack a kernel.
+VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overlayfs kmod libpam-systemd qemu-system-common \
+	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo test demo compare nightly clean FORCE
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-vm test test-vm vm-shell demo compare \
+	nightly clean FORCE
 
 help:
 	@echo "make demo     build, then one container through its whole life, with limits"
 	@echo "make test     install what the tests need, and run them all (as root)"
+	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
+	@echo "make vm-shell a shell in such a machine; scripts/vm/run.sh runs any command there"
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
 	@echo "make quick    the same without the slow link: what the tests run"
@@ -82,6 +89,19 @@ deps-demo:
 test: deps
 	@$(MAKE) quick rootfs
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/test.sh $(TEST_ARGS)
+
+deps-vm:
+	@scripts/packages.sh $(VM_PACKAGES)
+	@scripts/vm/kernel.sh build/vm/kernel
+
+# VM_TESTS chooses among the tests, VM_GUESTS among the machines: make test-vm VM_GUESTS=minimal VM_TESTS=cgroups_v2
+test-vm: deps-vm
+	@$(MAKE) quick rootfs
+	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/vm/test.sh $(VM_TESTS)
+
+# VM_OPTIONS=--systemd for the one with systemd.
+vm-shell: deps-vm
+	@$(SUDO) scripts/vm/run.sh $(VM_OPTIONS)
 
 demo: deps-demo
 	@$(MAKE) release

@@ -18,20 +18,7 @@ fi
 status=0
 cargo test --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee "$log" || status=$?
 
-awk '
-	/^test result: / {
-		for (i = 2; i <= NF; i++) {
-			if ($i == "passed;") passed += $(i - 1)
-			if ($i == "failed;") failed += $(i - 1)
-			if ($i == "ignored;") ignored += $(i - 1)
-		}
-	}
-	# With one thread the harness has the name of the test on the same line.
-	/(^|\.\.\. )skipped: / { skipped++; sub(/^.*skipped: /, "skipped: "); print }
-	END {
-		printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped
-	}
-' "$log"
+awk -f scripts/count.awk "$log"
 if [ "$status" != 0 ] && ! grep -q '^test result: FAILED' "$log"; then
 	echo "no test failed, but something else did: see above" >&2
 fi

@@ -2,6 +2,11 @@
 //! makes only children of the runtime's own cgroups, each with its own name, and leaves nothing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "cgroups/devices.rs"]
+mod devices;
+#[path = "devices/model.rs"]
+mod model;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -235,7 +240,7 @@ fn limits_move_both_ways() -> Result<()> {
     for (resources, [memory, swap, quota, burst]) in steps {
         let again = Cgroup::open(&cgroup.paths());
         let mut problems = Vec::new();
-        let update = plan_update(&serde_json::from_str(resources).unwrap(), again.directories()?, &mut problems);
+        let update = plan_update(&serde_json::from_str(resources).unwrap(), again.directories()?, false, &mut problems);
         assert_eq!(problems, Vec::<Problem>::new());
         again.write_limits(&update)?;
         assert_eq!(file(&cgroup, "memory", "memory.limit_in_bytes"), memory, "{resources}");
@@ -406,7 +411,7 @@ fn a_limit_below_the_use_is_refused() -> Result<()> {
     let mut problems = Vec::new();
     // No swap may be used either, or the kernel makes room there.
     let resources = r#"{"memory": {"limit": 4194304, "swap": 4194304}}"#;
-    let update = plan_update(&serde_json::from_str(resources).unwrap(), cgroup.directories()?, &mut problems);
+    let update = plan_update(&serde_json::from_str(resources).unwrap(), cgroup.directories()?, false, &mut problems);
     match cgroup.write_limits(&update) {
         Err(error) => {
             assert!(error.text().contains("limit memory: write("), "{}", error.text());

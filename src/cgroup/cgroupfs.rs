@@ -237,9 +237,11 @@ fn enable_controllers(directory: &Directory) -> Result<()> {
     if directory.controllers.is_empty() {
         return Ok(());
     }
-    let enabled = files::read_value(&directory.path.join("cgroup.controllers")).step(|| "enable cgroup controllers")?;
-    let missing = |name: &&String| !enabled.split(' ').any(|known| known == name.as_str());
-    let missing: Vec<&String> = directory.controllers.iter().filter(missing).collect();
+    let list = |path: &Path| files::read_value(&path.join("cgroup.controllers")).step(|| "enable cgroup controllers");
+    let is_in = |list: &str, name: &str| list.split(' ').any(|known| known == name);
+    let enabled = list(&directory.path)?;
+    let missing = directory.controllers.iter().filter(|name| !is_in(&enabled, name));
+    let missing: Vec<String> = missing.map(|name| format!("+{name}")).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -247,13 +249,19 @@ fn enable_controllers(directory: &Directory) -> Result<()> {
     let mut parents: Vec<&Path> = directory.path.ancestors().skip(1).take_while(below_mount).collect();
     parents.reverse();
     for parent in parents {
+        // One that is not to be had spoils the write for all.
+        let offered = list(parent)?;
+        let wanted: Vec<&str> = missing.iter().map(String::as_str).filter(|name| is_in(&offered, &name[1..])).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let file = parent.join("cgroup.subtree_control");
-        let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
-        if files::write(&file, &all.join(" ")).is_err() {
-            // One that is not to be had spoils the write for all.
-            for one in &all {
-                let _ = files::write(&file, one);
-            }
+        match files::write(&file, &wanted.join(" ")) {
+            // The parent has processes of its own. Some controllers could be enabled all the same, but only at the price
+            // that the directory becomes part of a threaded subtree, which takes no container (cgroups(7)).
+            Err(error) if error.errno() == Some(Errno::BUSY) => return Ok(()),
+            Err(_) => wanted.iter().for_each(|one| drop(files::write(&file, one))),
+            Ok(()) => {}
         }
     }
     Ok(())

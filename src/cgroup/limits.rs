@@ -14,7 +14,8 @@ impl Cgroup {
     pub fn write_limits(&self, plan: &CgroupPlan) -> Result<()> {
         // What must hold before anyone joins was written into new directories when they were made.
         let update = self.present().all(|member| member.presence == Presence::Existing);
-        self.write(plan, |when| update || when != When::BeforeJoining)
+        self.write(plan, |when| update || when != When::BeforeJoining)?;
+        self.control_devices(plan)
     }
 
     /// Makes the writes that `due` chooses, in order; those that the kernel refuses for the sake of a value still to
@@ -45,7 +46,7 @@ impl Cgroup {
         Ok(())
     }
 
-    fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
+    pub(super) fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
         let Some(member) = self.members.get(write.directory) else { return Ok(()) };
         let new = member.presence == Presence::New;
         if member.presence == Presence::Absent || (new && write.when == When::Existing) {
@@ -71,7 +72,7 @@ impl Cgroup {
 
 /// The file of the last write, kept open: device rules are many writes into one file.
 #[derive(Default)]
-struct LastFile<'a> {
+pub(super) struct LastFile<'a> {
     file: Option<(usize, &'a str, OwnedFd)>,
 }
 
@@ -130,7 +131,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         Errno::NOENT if file.contains("weight") && matches!(controller, "blkio" | "io") => {
             "no I/O scheduler with weights is in use; BFQ has them"
         }
-        Errno::NOENT if member.version == Version::V2 => {
+        Errno::NOENT if member.version == Version::V2 && !is_enabled(controller, member) => {
             return Some(format!(
                 "the controller {controller} is not enabled here: a parent has processes of its own, or it is not \
                  delegated (systemd: Delegate={controller} in the unit above, such as user@.service)"
@@ -142,10 +143,19 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
             "not all of these are online, or the parent cgroup does not have them all"
         }
+        Errno::INVAL if controller == "devices" => {
+            "while there are cgroups below, v1 cannot change between \"everything but\" and \"nothing but\""
+        }
         Errno::PERM if controller == "devices" => "the parent cgroup does not allow these devices",
         Errno::ROFS => "the cgroup file system is mounted read-only",
         Errno::ACCESS | Errno::PERM => "the cgroup is not delegated to this user (systemd: Delegate=yes)",
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Whether a v2 directory has the files of a controller; those of the hierarchy itself it has always.
+fn is_enabled(controller: &str, member: &Member) -> bool {
+    let enabled = files::read_value(&member.path.join("cgroup.controllers")).unwrap_or_default();
+    controller == "cgroup" || enabled.split(' ').any(|name| name == controller)
 }

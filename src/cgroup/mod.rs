@@ -5,10 +5,12 @@
 //! probe.rs      what this machine offers         -> plan::cgroup::CgroupHost
 //! cgroupfs.rs   makes the directories and removes them
 //! limits.rs     writes the files of a plan
+//! devices.rs    device rules: an eBPF program on v2, changes of the list on v1
 //! processes.rs  who is inside: list, freeze, kill
 //! ```
 
 mod cgroupfs;
+mod devices;
 mod files;
 mod limits;
 mod probe;

@@ -10,11 +10,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
 use rustix::io::Errno;
 
+use super::device_list::DeviceList;
 use super::resources::{Writes, write_limits};
-use super::{ConfigPath, device_rules, resources_v1};
+use super::{ConfigPath, device_program, device_rules, resources_v1};
 use crate::error::Problem;
 
 /// The cgroup hierarchies of this machine, as the calling process sees them.
@@ -94,12 +95,34 @@ pub struct Request<'a> {
 pub struct CgroupPlan {
     /// The container's directory in each hierarchy.
     pub directories: Vec<Directory>,
-    /// The limits and device rules.
+    /// The limits, and the device rules of a new container on v1.
     pub writes: Vec<FileWrite>,
+    /// The device rules where they are more than writes. They come last.
+    pub devices: Option<DeviceControl>,
     /// No directory is needed: failing to create them all is tolerated.
     pub optional: bool,
     /// The user of the host whom the v2 directory will be given to.
     pub owner: Option<u32>,
+}
+
+/// How device rules are put into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceControl {
+    /// On v2: an eBPF program is attached to the directory, in place of an earlier one of ours.
+    Program {
+        /// An index into [`CgroupPlan::directories`].
+        directory: usize,
+        /// The program.
+        program: Vec<device_program::Instruction>,
+    },
+    /// On v1, when they change: what is written depends on what is there, see
+    /// [`device_list::change`](super::device_list::change).
+    List {
+        /// An index into [`CgroupPlan::directories`].
+        directory: usize,
+        /// What is allowed afterwards.
+        wanted: DeviceList,
+    },
 }
 
 /// The version of a cgroup hierarchy.
@@ -197,21 +220,40 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
     }
     check_swap(request, &directories, problems);
     enable_controllers(&mut directories, &writes, host.mode());
-    if !request.rootless {
-        let rules = request.resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
-        allow_devices(rules, &directories, host.mode(), &mut writes, problems);
-    }
-    require(&mut directories, &writes, request, host.mode());
+    let rules = request.resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    let devices = match request.rootless {
+        true => None,
+        false => match control_devices(rules, &directories, problems) {
+            Some(DeviceControl::List { directory, wanted }) => {
+                let step = device_rules::STEP;
+                wanted.write(&mut Writes { directory, step, out: &mut writes, problems });
+                None
+            }
+            control => control,
+        },
+    };
+    require(&mut directories, &writes, devices.as_ref(), request, host.mode());
     let optional = directories.iter().all(|directory| !directory.required);
-    CgroupPlan { directories, writes, optional, owner: request.owner }
+    CgroupPlan { directories, writes, devices, optional, owner: request.owner }
 }
 
-/// Decides what is written to change the limits of an existing container (`update`). Device rules stay as they are.
+/// Decides what is done to change the limits of an existing container (`update`), and its device rules, if the
+/// resources have any: they replace all of its own. `rootless` is as in a [`Request`].
 ///
 /// `directories` are those of the container, as [`Cgroup::directories`](crate::cgroup::Cgroup::directories) tells them.
-pub fn plan_update(resources: &LinuxResources, directories: Vec<Directory>, problems: &mut Vec<Problem>) -> CgroupPlan {
+pub fn plan_update(
+    resources: &LinuxResources,
+    directories: Vec<Directory>,
+    rootless: bool,
+    problems: &mut Vec<Problem>,
+) -> CgroupPlan {
     let writes = write_limits(resources, &directories, problems);
-    CgroupPlan { directories, writes, optional: false, owner: None }
+    let rules = resources.devices().as_deref().unwrap_or_default();
+    let devices = match rootless || rules.is_empty() {
+        true => None,
+        false => control_devices(rules, &directories, problems),
+    };
+    CgroupPlan { directories, writes, devices, optional: false, owner: None }
 }
 
 const CGROUPS_PATH: ConfigPath = ConfigPath::new("linux.cgroupsPath");
@@ -319,33 +361,42 @@ fn check_swap(request: &Request<'_>, directories: &[Directory], problems: &mut V
     }
 }
 
-/// Adds the device rules. Without the v1 controller they are a matter of an eBPF program on v2.
-fn allow_devices(
-    rules: &[oci_spec::runtime::LinuxDeviceCgroup],
+/// Decides which hierarchy enforces the device rules, and how. Without one of them every container with CAP_MKNOD
+/// could write to the host's disks.
+fn control_devices(
+    rules: &[LinuxDeviceCgroup],
     directories: &[Directory],
-    mode: Mode,
-    writes: &mut Vec<FileWrite>,
     problems: &mut Vec<Problem>,
-) {
-    let Some(directory) = directories.iter().position(|directory| directory.has("devices")) else {
-        // Without it every container with CAP_MKNOD could write to the host's disks.
-        if matches!(mode, Mode::V1 | Mode::Hybrid) {
-            let message = "needs the cgroup controller devices, which is missing here";
-            problems.push(Problem::new(device_rules::DEVICES, message));
-        }
-        return;
-    };
+) -> Option<DeviceControl> {
     let policy = device_rules::decide(rules, problems);
-    resources_v1::devices(&policy, &mut Writes { directory, step: "allow devices", out: writes, problems });
+    let v2 = |directory: &Directory| directory.version == Version::V2;
+    if let Some(directory) = directories.iter().position(|directory| !v2(directory) && directory.has("devices")) {
+        return Some(DeviceControl::List { directory, wanted: DeviceList::of(&policy, problems) });
+    }
+    if let Some(directory) = directories.iter().position(v2) {
+        return Some(DeviceControl::Program { directory, program: device_program::compile(&policy, problems) });
+    }
+    if !directories.is_empty() {
+        let message = "needs the cgroup controller devices, or cgroup v2; both are missing here";
+        problems.push(Problem::new(device_rules::DEVICES, message));
+    }
+    None
 }
 
 /// What carries no limit may fail for want of permission where that is usual: everywhere for a rootless runtime that
 /// was given no path, and in the hierarchies without controllers (name=systemd, v2 on a hybrid host) for everyone.
-fn require(directories: &mut [Directory], writes: &[FileWrite], request: &Request<'_>, mode: Mode) {
+fn require(
+    directories: &mut [Directory],
+    writes: &[FileWrite],
+    devices: Option<&DeviceControl>,
+    request: &Request<'_>,
+    mode: Mode,
+) {
     let unasked = request.rootless && request.cgroups_path.is_none_or(|path| path.as_os_str().is_empty());
     for (index, directory) in directories.iter_mut().enumerate() {
         let bare = mode != Mode::V2 && directory.controllers.iter().all(|name| name.starts_with("name="));
-        let limited = writes.iter().any(|write| write.directory == index);
+        let limited = writes.iter().any(|write| write.directory == index)
+            || matches!(devices, Some(DeviceControl::Program { directory, .. }) if *directory == index);
         directory.required = limited || !(unasked || bare);
     }
 }
@@ -499,10 +550,52 @@ pub(super) mod tests {
         assert_eq!(problems, ["linux.cgroupsPath: no cgroup hierarchy is mounted on this machine"]);
         let mut host = hybrid();
         host.v1.retain(|hierarchy| hierarchy.controllers != ["devices"]);
+        host.v2 = None;
         let (_, problems) = planned(&host, None, "{}", false);
-        assert_eq!(problems, ["linux.resources.devices: needs the cgroup controller devices, which is missing here"]);
-        // On v2 device rules are not files.
-        let (plan, problems) = planned(&unified(), None, r#"{"devices": [{"allow": false, "access": "rwm"}]}"#, false);
-        assert_eq!((plan.writes.len(), problems.len()), (0, 0));
+        let message = "needs the cgroup controller devices, or cgroup v2; both are missing here";
+        assert_eq!(problems, [format!("linux.resources.devices: {message}")]);
+    }
+
+    #[test]
+    fn device_rules_are_a_program_where_there_is_no_v1_controller() {
+        let mut host = hybrid();
+        host.v1.retain(|hierarchy| hierarchy.controllers != ["devices"]);
+        for host in [host, unified()] {
+            let (plan, problems) = planned(&host, None, "{}", false);
+            assert_eq!((plan.writes.len(), problems.len()), (0, 0));
+            let Some(DeviceControl::Program { directory, .. }) = plan.devices else { panic!("{:?}", plan.devices) };
+            assert_eq!(plan.directories[directory].version, Version::V2);
+            assert!(plan.directories[directory].required);
+        }
+        assert_eq!(planned(&hybrid(), None, "{}", false).0.devices, None);
+        assert_eq!(planned(&unified(), None, "{}", true).0.devices, None);
+    }
+
+    #[test]
+    fn an_update_without_device_rules_leaves_them() {
+        let update = |host: &CgroupHost, resources, rootless| {
+            let (plan, _) = planned(host, None, "{}", false);
+            let resources: LinuxResources = serde_json::from_str(resources).expect("resources");
+            let mut problems = Vec::new();
+            let plan = plan_update(&resources, plan.directories, rootless, &mut problems);
+            assert!(plan.writes.is_empty() && problems.is_empty());
+            plan.devices
+        };
+        let rules = r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]}"#;
+        assert!(matches!(update(&hybrid(), rules, false), Some(DeviceControl::List { directory: 5, .. })));
+        assert!(matches!(update(&unified(), rules, false), Some(DeviceControl::Program { directory: 0, .. })));
+        for (resources, rootless) in [("{}", false), (r#"{"devices": []}"#, false), (rules, true)] {
+            assert_eq!(update(&hybrid(), resources, rootless), None);
+            assert_eq!(update(&unified(), resources, rootless), None);
+        }
+    }
+
+    #[test]
+    fn a_hole_in_a_wider_rule_is_refused_by_v1_only() {
+        let rules = r#"{"devices": [{"allow": true, "type": "b", "major": 8, "access": "rwm"},
+            {"allow": false, "type": "b", "major": 8, "minor": 1, "access": "w"}]}"#;
+        let problem = r#"cgroup v1 cannot take an exception from the wider rule "b 8:* rwm""#;
+        assert_eq!(planned(&hybrid(), None, rules, false).1, [format!("linux.resources.devices[1]: {problem}")]);
+        assert_eq!(planned(&unified(), None, rules, false).1, Vec::<String>::new());
     }
 }

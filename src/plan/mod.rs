@@ -4,6 +4,8 @@
 pub mod cgroup;
 mod cgroup_mounts;
 mod delegation;
+pub mod device_list;
+pub mod device_program;
 pub mod device_rules;
 pub mod devices;
 pub mod hooks;

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::ConfigPath;
 use super::cgroup::When;
-use super::device_rules::{DEVICES, DevicePolicy};
 use super::resources::Writes;
 
 pub(super) const MEMORY: ConfigPath = ConfigPath::new("linux.resources.memory");
@@ -291,17 +290,5 @@ pub(super) fn rdma(devices: &HashMap<String, LinuxRdma>, to: &mut Writes<'_>) {
             }
             false => to.problem(RDMA, format!("{name}: needs hcaHandles or hcaObjects")),
         }
-    }
-}
-
-/// `devices.deny` and `devices.allow`. A new directory has its parent's rules, so the first write forgets them.
-pub(super) fn devices(policy: &DevicePolicy, to: &mut Writes<'_>) {
-    let (rest, exceptions) = match policy.allow {
-        true => ("devices.allow", "devices.deny"),
-        false => ("devices.deny", "devices.allow"),
-    };
-    to.write(rest, "a", DEVICES);
-    for exception in &policy.exceptions {
-        to.write(exceptions, exception, exception.at);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::cgroup::DeviceControl;
+use super::device_rules::{DEVICES, STEP};
 use super::hooks::HookKind;
 use super::mount_options::attribute;
 use super::mounts::{Change, Mount, Source};
@@ -146,6 +148,10 @@ impl Plan {
         for write in &self.cgroup.writes {
             let file = self.cgroup.directories[write.directory].path.join(write.file.as_ref());
             line(f, format_args!("{}: {} = {}", write.step, file.display(), write.value), write.at)?;
+        }
+        if let Some(DeviceControl::Program { directory, program }) = &self.cgroup.devices {
+            let path = self.cgroup.directories[*directory].path.display();
+            line(f, format_args!("{STEP}: {path} = an eBPF program of {} instructions", program.len()), DEVICES)?;
         }
         if let Some(owner) = self.cgroup.owner {
             line(f, format_args!("give the cgroup to user {owner}"), ConfigPath::new("linux.namespaces"))?;

@@ -93,13 +93,13 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
     set_oom_score(&plan, pid)?;
-    channel.send(&Message::Proceed)?;
+    new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
     environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
-    channel.send(&Message::HooksDone)?;
+    new.tell(&channel, &Message::HooksDone)?;
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
@@ -315,11 +315,11 @@ impl<'a> Creating<'a> {
             match channel.receive()? {
                 Some(Message::NeedMount(step)) => {
                     let tree = mounts::make(plan, step, pid, host)?;
-                    channel.send(&Message::Mount(tree))?;
+                    self.tell(channel, &Message::Mount(tree))?;
                 }
                 Some(Message::NeedLimits) => {
                     set_rlimits(&plan.program.limits.rlimits, pid)?;
-                    channel.send(&Message::Limited)?;
+                    self.tell(channel, &Message::Limited)?;
                 }
                 Some(Message::Console(master)) => self.console = Some(master),
                 Some(Message::SeccompListener(notifier)) => {
@@ -334,6 +334,14 @@ impl<'a> Creating<'a> {
                 None => return Err(self.explain_death()),
             }
         }
+    }
+
+    /// Says something to init, which may have died since it was last heard: for want of memory, for one.
+    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
+        channel.send(message).map_err(|error| match error.errno() {
+            Some(rustix::io::Errno::PIPE) => self.explain_death(),
+            _ => error,
+        })
     }
 
     /// Init is gone without a word: something killed it.
@@ -365,10 +373,7 @@ impl<'a> Creating<'a> {
         self.container.record.committed = true;
         self.container.save()?;
         // Init has died since it was ready: of its own filter, for one.
-        channel.send(&Message::Committed).map_err(|error| match error.errno() {
-            Some(rustix::io::Errno::PIPE) => self.explain_death(),
-            _ => error,
-        })?;
+        self.tell(channel, &Message::Committed)?;
         self.committed = true;
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =

@@ -118,13 +118,13 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
 }
 
 /// runc's rule: `/run/NAME`, unless we are no root, or root of a user namespace that somebody else set up, and there is
-/// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more:
-/// podman's and conmon's calls have no USER, which does not mean root.
+/// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more.
 fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> PathBuf {
-    let is_root = rustix::process::geteuid().is_root();
-    let is_plain_root =
-        is_root && (user.is_some_and(|user| user == "root") || !crate::host::identity().in_user_namespace);
-    match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root) {
+    let is_plain_root = || {
+        let is_root = rustix::process::geteuid().is_root();
+        is_root && (user.is_some_and(|user| user == "root") || !crate::host::identity().in_user_namespace)
+    };
+    match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root()) {
         Some(directory) => Path::new(&directory).join("minicon"),
         None => PathBuf::from("/run/minicon"),
     }

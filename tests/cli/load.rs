@@ -1,7 +1,7 @@
 //! Many containers, one after the other and at once: the guard sees what they leave.
 
 use crate::support::guard::cgroups;
-use crate::support::{Test, eventually};
+use crate::support::{Test, eventually, slowness};
 
 #[test]
 fn a_thousand_containers_leave_no_cgroup() {
@@ -9,7 +9,7 @@ fn a_thousand_containers_leave_no_cgroup() {
     let b = t.idle();
     b.write();
     let before = cgroups().len();
-    for _ in 0..1000 {
+    for _ in 0..1000 / slowness() {
         b.create().ok();
         b.verb("delete", &["--force"]).run().ok();
     }

@@ -4,6 +4,8 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod cgroups;
+mod cgroups_v2;
+mod cgroups_v2_tree;
 mod commands;
 mod descriptors;
 mod errors;

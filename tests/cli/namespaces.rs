@@ -202,10 +202,11 @@ fn in_user_namespace(b: Bundle<'_>) -> Bundle<'_> {
 
 /// Starts a process that holds a namespace.
 fn hold(flags: &[&str], file: &str) -> Running {
-    let holder = Cmd::new(UNSHARE).args(flags).args(["sleep", "1000"]).spawn();
+    // A static program: a container that takes its mounts may not leave it without the libraries that it still loads.
+    let holder = Cmd::new(UNSHARE).args(flags).args(["/bin/busybox", "sleep", "1000"]).spawn();
     let (path, ours) = (namespace_of(&holder, file), own_namespace(file));
     eventually("the namespace is there", || fs::read_link(&path).is_ok_and(|it| it != Path::new(&ours)));
-    let started = || fs::read_to_string(format!("/proc/{}/comm", holder.pid())).is_ok_and(|name| name == "sleep\n");
+    let started = || fs::read_to_string(format!("/proc/{}/comm", holder.pid())).is_ok_and(|name| name == "busybox\n");
     eventually("the holder has its maps", || started() || flags.contains(&"--fork"));
     holder
 }

@@ -168,14 +168,17 @@ impl<'t> Bundle<'t> {
         self.state()["pid"].as_i64().expect("a pid") as i32
     }
 
-    /// Where the running container is in the hierarchy of a cgroup v1 controller.
+    /// Where the running container is in the hierarchy that has a controller: cgroup v1's, else that of v2.
     #[track_caller]
     pub fn cgroup(&self, controller: &str) -> PathBuf {
         let groups =
             procfs::process::Process::new(self.pid()).and_then(|init| init.cgroups()).expect("/proc/PID/cgroup");
-        let group = groups.0.iter().find(|group| group.controllers.iter().any(|name| name == controller));
-        let path = &group.expect("the controller").pathname;
-        Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+        let has = |group: &&procfs::ProcessCGroup| group.controllers.iter().any(|name| name == controller);
+        let v1 = groups.0.iter().find(has).map(|group| (Path::new("/sys/fs/cgroup").join(controller), group));
+        // The v2 hierarchy has the number 0 there, and no controllers.
+        let v2 = || groups.0.iter().find(|group| group.hierarchy == 0).map(|group| (v2_mount_point(), group));
+        let (mount_point, group) = v1.or_else(v2).expect("a hierarchy");
+        mount_point.join(group.pathname.trim_start_matches('/'))
     }
 
     /// Waits for a status; the container need not exist yet.
@@ -215,4 +218,10 @@ fn place<'v>(value: &'v mut Value, pointer: &str) -> &'v mut Value {
         Ok(index) => &mut at[index],
         Err(_) => &mut at[name],
     })
+}
+
+/// Where the v2 hierarchy is mounted: by itself, or beside those of v1.
+fn v2_mount_point() -> PathBuf {
+    let alone = Path::new("/sys/fs/cgroup");
+    if alone.join("cgroup.procs").exists() { alone.to_owned() } else { alone.join("unified") }
 }

@@ -17,8 +17,18 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 
-/// How long a single call of the runtime may take. Nothing here takes more than a second by itself.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long a single call of the runtime may take, in seconds. Nothing here takes more than one by itself.
+const LIMIT: u64 = 20;
+
+/// How much longer than on a real processor everything may take here: `TEST_PATIENCE`, which an emulated machine needs.
+pub fn slowness() -> u32 {
+    std::env::var("TEST_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
+/// So many seconds, or as many times more as this machine is slow.
+pub fn patience(seconds: u64) -> Duration {
+    Duration::from_secs(seconds) * slowness()
+}
 
 /// The children that a `Running` will wait for.
 static WAITED_FOR: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -26,7 +36,8 @@ static WAITED_FOR: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 /// A call that is being put together.
 pub struct Cmd {
     command: Command,
-    limit: Duration,
+    /// In seconds of a real processor.
+    limit: u64,
     stdio: bool,
 }
 
@@ -63,11 +74,11 @@ impl Cmd {
     /// Wraps the call into a line of shell, which runs it as `"$@"`.
     pub fn through(self, script: &str) -> Self {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
-        Cmd::new("/bin/sh").args(["-c", script, "sh"]).args(words).limit(self.limit.as_secs())
+        Cmd::new("/bin/sh").args(["-c", script, "sh"]).args(words).limit(self.limit)
     }
 
     pub fn limit(mut self, seconds: u64) -> Self {
-        self.limit = Duration::from_secs(seconds);
+        self.limit = seconds;
         self
     }
 
@@ -112,7 +123,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command, limit: Duration, out: File, err: File) -> Self {
+    fn start(mut command: Command, limit: u64, out: File, err: File) -> Self {
+        let limit = patience(limit);
         let call = shown(&command);
         let mut waited_for = WAITED_FOR.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {call}: {error}"));
@@ -229,7 +241,7 @@ impl Output {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < LIMIT, "it never came to this: {what}");
+        assert!(start.elapsed() < patience(LIMIT), "it never came to this: {what}");
         reap();
         std::thread::sleep(Duration::from_millis(2));
     }

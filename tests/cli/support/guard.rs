@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use procfs::FromRead;
 use procfs::process::{MountInfos, Process, all_processes};
 
-use super::command::reap;
+use super::command::{patience, reap};
 
 /// The names of cgroups that are somebody else's business: session managers and engines make and remove them at any
 /// time. A container of this test below them still counts.
@@ -24,8 +24,8 @@ const FOREIGN_CGROUPS: &[&str] = &[".slice", ".scope", "process_api", "libpod_pa
 /// Where runtimes keep their state if nobody says otherwise.
 const DEFAULT_ROOTS: &[&str] = &["/run/minicon", "/run/runc"];
 
-/// How long a difference may last: what others do passes, a leak stays.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a difference may last, in seconds: what others do passes, a leak stays.
+const PATIENCE: u64 = 3;
 
 /// The host as it is now, as comparable lines by kind.
 #[derive(PartialEq)]
@@ -71,7 +71,7 @@ pub fn compare(before: &Snapshot, root: &Path, tag: &str) {
     let start = Instant::now();
     let mut lasting = before.differences(&Snapshot::take(root, tag));
     while !lasting.is_empty() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience(PATIENCE) {
             clean_up(tag);
             let lines: Vec<_> = lasting.into_iter().collect();
             panic!("the host has changed:\n  {}", lines.join("\n  "));

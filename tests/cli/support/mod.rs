@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use bundle::Bundle;
-pub use command::{Cmd, Output, Running, eventually};
+pub use command::{Cmd, Output, Running, eventually, slowness};
 use guard::Snapshot;
 
 /// One test at a time: the guard compares the whole host.
@@ -68,6 +68,17 @@ impl Test {
         }
         count_skip(reason);
         None
+    }
+
+    /// As `where_possible`, of something that is found by opening files: in turn, or the guard of another test sees them.
+    pub fn where_found<T>(find: impl FnOnce() -> Option<T>, reason: &str) -> Option<(Self, T)> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = find();
+        drop(turn);
+        if found.is_none() {
+            count_skip(reason);
+        }
+        found.map(|found| (Test::new(), found))
     }
 
     /// A test that needs a program of the host. In CI it must be there.

@@ -13,8 +13,10 @@ use nix::pty::{Winsize, openpty};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::Test;
+use super::command::patience;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long something may take to appear, in seconds.
+const LIMIT: u64 = 20;
 
 /// The master side of a pty.
 pub struct Terminal {
@@ -44,7 +46,11 @@ impl Terminal {
     pub fn sees(&mut self, words: &str) -> &str {
         let start = Instant::now();
         while !self.seen.contains(words) {
-            assert!(readable(&self.master, LIMIT.saturating_sub(start.elapsed())), "no {words:?} in {:?}", self.seen);
+            assert!(
+                readable(&self.master, patience(LIMIT).saturating_sub(start.elapsed())),
+                "no {words:?} in {:?}",
+                self.seen
+            );
             let mut bytes = [0; 4096];
             // EIO is how a pty says that nobody holds the other side.
             let count = self.master.read(&mut bytes).unwrap_or(0);
@@ -75,9 +81,9 @@ impl FdSocket {
     /// What one client sends: its bytes, and the descriptors with them.
     #[track_caller]
     pub fn receive(&self) -> (String, Vec<OwnedFd>) {
-        assert!(readable(&self.listener, LIMIT), "nobody connects to {}", self.path.display());
+        assert!(readable(&self.listener, patience(LIMIT)), "nobody connects to {}", self.path.display());
         let (stream, _) = self.listener.accept().expect("accept");
-        assert!(readable(&stream, LIMIT), "nothing is sent to {}", self.path.display());
+        assert!(readable(&stream, patience(LIMIT)), "nothing is sent to {}", self.path.display());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = vec![0; 64 * 1024];

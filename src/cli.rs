@@ -173,6 +173,114 @@ pub struct Exec {
     pub command: Vec<String>,
 }
 
+/// What `checkpoint` and `restore` share: most of it is for criu, see criu(8).
+#[derive(Debug, Clone, Args)]
+pub struct Criu {
+    /// Directory of the image files [default: ./checkpoint]
+    #[arg(long, value_name = "DIR")]
+    pub image_path: Option<PathBuf>,
+    /// Directory of criu's logs and temporary files [default: that of the image files]
+    #[arg(long, value_name = "DIR")]
+    pub work_path: Option<PathBuf>,
+    /// Save and restore open TCP connections
+    #[arg(long)]
+    pub tcp_established: bool,
+    /// Save and restore one end of UNIX sockets whose other is outside
+    #[arg(long)]
+    pub ext_unix_sk: bool,
+    /// Save and restore a program whose session or terminal is the caller's
+    #[arg(long)]
+    pub shell_job: bool,
+    /// Save and restore file locks
+    #[arg(long)]
+    pub file_locks: bool,
+    /// What criu does about cgroups: soft, full, strict or ignore [default: soft]
+    #[arg(long, value_name = "MODE")]
+    pub manage_cgroups_mode: Option<String>,
+    /// Make a namespace but leave it empty: network, as it is always
+    #[arg(long, value_name = "NAMESPACE")]
+    pub empty_ns: Vec<String>,
+    /// Leave out of older images what a newer one holds
+    #[arg(long)]
+    pub auto_dedup: bool,
+    /// Fetch memory only when it is used, see userfaultfd(2)
+    #[arg(long)]
+    pub lazy_pages: bool,
+    /// How the network is held meanwhile: iptables, nftables or skip
+    #[arg(long, value_name = "METHOD")]
+    pub network_lock: Option<String>,
+}
+
+/// `checkpoint`.
+#[derive(Debug, Clone, Args)]
+pub struct Checkpoint {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub criu: Criu,
+    /// Directory of the images of an earlier pre-dump, relative to the image path
+    #[arg(long, value_name = "DIR")]
+    pub parent_path: Option<PathBuf>,
+    /// Leave the container running
+    #[arg(long)]
+    pub leave_running: bool,
+    /// Leave out TCP connections that are being made
+    #[arg(long)]
+    pub tcp_skip_in_flight: bool,
+    /// Give open files without a name one for the time being
+    #[arg(long)]
+    pub link_remap: bool,
+    /// Descriptor that a NUL byte is written to when lazy pages can be fetched
+    #[arg(long, value_name = "FD", default_value_t = -1, allow_negative_numbers = true)]
+    pub status_fd: i32,
+    /// Send memory to a criu page-server
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub page_server: Option<String>,
+    /// Save memory only, and leave the container running
+    #[arg(long)]
+    pub pre_dump: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub criu: Criu,
+    /// Directory with config.json [default: the current directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// AF_UNIX socket that receives the master of the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Leave the container in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// File to write init's pid to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Do not become the reaper of the container's orphans
+    #[arg(long)]
+    pub no_subreaper: bool,
+    /// Do not use pivot_root (for an initramfs)
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Label of a security module, as TYPE:NAME
+    #[arg(long, value_name = "TYPE:NAME")]
+    pub lsm_profile: Option<String>,
+    /// SELinux context of the mounts
+    #[arg(long, value_name = "CONTEXT")]
+    pub lsm_mount_context: Option<String>,
+    /// Restore TCP sockets closed
+    #[arg(long)]
+    pub tcp_close: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
 /// `list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
@@ -210,6 +318,8 @@ pub enum Action {
     Delete(Delete),
     Run(Run),
     Exec(Box<Exec>),
+    Checkpoint(Box<Checkpoint>),
+    Restore(Box<Restore>),
     List(List),
     Spec(Spec),
     Features(Features),
@@ -261,6 +371,12 @@ const ENTRIES: &[Entry] = &[
     entry!("run", "Create and start a container, wait for it and delete it", EXACTLY_ONE, Run, Action::Run),
     entry!("exec", "Execute another program in a running container", "a minimum of 1 argument(s)", Exec, |exec| {
         Action::Exec(Box::new(exec))
+    }),
+    entry!("checkpoint", "Save a running container into files, with criu", EXACTLY_ONE, Checkpoint, |checkpoint| {
+        Action::Checkpoint(Box::new(checkpoint))
+    }),
+    entry!("restore", "Make a container again from saved files, with criu", EXACTLY_ONE, Restore, |restore| {
+        Action::Restore(Box::new(restore))
     }),
     entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
     entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),

@@ -152,11 +152,16 @@ fn mend_scheduler_flags(process: &mut Value) {
     }
 }
 
-/// An empty affinity means no change, as if it were absent.
+/// An empty affinity means no change, as if it were absent; blanks and empty elements are passed over, as in runc.
 fn mend_cpu_affinity(process: &mut Value) {
-    if let Some(Value::Object(affinity)) = process.get_mut("execCPUAffinity") {
-        affinity.retain(|_, cpus| cpus.as_str() != Some(""));
+    let Some(Value::Object(affinity)) = process.get_mut("execCPUAffinity") else { return };
+    for list in affinity.values_mut() {
+        if let Some(text) = list.as_str() {
+            let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+            *list = elements.collect::<Vec<_>>().join(",").into();
+        }
     }
+    affinity.retain(|_, list| list.as_str() != Some(""));
 }
 
 #[cfg(test)]
@@ -182,7 +187,7 @@ mod tests {
 
     #[test]
     fn an_empty_affinity_is_no_affinity() {
-        assert!(parse(document(r#","execCPUAffinity":{"initial":"","final":"0"}"#)).is_ok());
+        assert!(parse(document(r#","execCPUAffinity":{"initial":"","final":" 0, 1,"}"#)).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! reserve the id; the gate's two fifos, opened
 //! clone3(new namespaces, into the cgroup) ------->   joins its v1 cgroups, holds
 //! record pid and start time on disk
-//! id maps, cgroup limits, oom score
+//! id maps, cgroup limits, resctrl, oom score; network devices
 //! Proceed --------------------------------------->   enter: join namespaces by path, time offsets, hostname
 //!                                                    furnish: build the root while the host tree is still visible
 //! <---------------------- NeedMount(step), if any

@@ -10,6 +10,7 @@ use crate::cgroup;
 use crate::config::Config;
 use crate::error::Result;
 use crate::plan::Host;
+use crate::resctrl;
 use crate::sys::file;
 
 /// Looks at the machine. Security modules are asked only if a configuration wants a label.
@@ -19,6 +20,8 @@ pub fn probe(config: &Config) -> Result<Host> {
     find_security_modules(&mut host, config.spec.process().as_ref());
     host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
     host.cgroups = cgroup::probe()?;
+    host.resctrl =
+        config.spec.linux().as_ref().and_then(|linux| linux.intel_rdt().as_ref()).and_then(|_| resctrl::find());
     Ok(host)
 }
 

@@ -20,8 +20,12 @@ pub mod plan;
 pub mod cgroup;
 pub mod console;
 pub mod container;
+pub mod criu;
 pub mod handshake;
 pub mod hooks;
+pub mod netlink;
+pub mod resctrl;
+pub mod root;
 
 pub mod init;
 pub mod runtime;

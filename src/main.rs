@@ -44,6 +44,7 @@ fn words_of_failure(action: &Action) -> (&'static str, u8) {
         Action::Create(_) => ("minicon create failed", 1),
         Action::Run(_) => ("minicon run failed", 1),
         Action::Exec(_) => ("exec failed", 255),
+        Action::Restore(_) => ("minicon restore failed", 1),
         _ => ("", 1),
     }
 }

@@ -48,7 +48,19 @@ const RULES: &[Rule] = &[
         !source.is_under("src/sys/") && (has_word(&source.code, "unsafe") || allows_unsafe(source))
     }),
     ("plan is pure: no layer below or beside it", |source| {
-        let layers = ["sys", "runtime", "init", "container", "cgroup", "handshake", "console", "hooks", "log"];
+        let layers = [
+            "sys",
+            "runtime",
+            "init",
+            "container",
+            "cgroup",
+            "handshake",
+            "console",
+            "hooks",
+            "log",
+            "netlink",
+            "resctrl",
+        ];
         let reached = layers.iter().any(|layer| source.names(&format!("crate::{layer}")));
         source.is_under("src/plan/") && (reached || source.names("host::probe") || source.names("crate::host"))
     }),

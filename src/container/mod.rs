@@ -23,6 +23,7 @@ use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
 use crate::error::{Context, Error, Result};
 use crate::plan::namespaces::Kind;
+use crate::resctrl::Membership;
 use status::Status;
 
 /// The version of the record's schema. A new binary reads the records of an old one.
@@ -53,6 +54,8 @@ pub struct Record {
     pub owner: u32,
     /// `create` has finished.
     pub committed: bool,
+    /// It was made from a checkpoint: its init runs the program without having executed it.
+    pub restored: bool,
     /// The namespaces that are not the caller's.
     pub namespaces: Vec<Kind>,
     /// The pid namespace is the caller's or somebody else's.
@@ -62,6 +65,9 @@ pub struct Record {
     pub keyring: Option<String>,
     /// Where its cgroups are.
     pub cgroup: CgroupPaths,
+    /// Its groups in the resctrl file system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Membership>,
     /// There are hooks for after start, or after delete.
     pub has_late_hooks: bool,
     /// `annotations` of the configuration.

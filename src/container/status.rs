@@ -30,6 +30,7 @@ pub enum Verb {
     ForceDelete,
     Exec,
     ExecWhilePaused,
+    Checkpoint,
 }
 
 impl fmt::Display for Status {
@@ -53,7 +54,8 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         | (Verb::Delete, Stopped | Created)
         | (Verb::ForceDelete, _)
         | (Verb::Exec, Created | Running)
-        | (Verb::ExecWhilePaused, Created | Running | Paused) => return Ok(()),
+        | (Verb::ExecWhilePaused, Created | Running | Paused)
+        | (Verb::Checkpoint, Running | Paused) => return Ok(()),
 
         (Verb::Start, Running) => ("cannot start an already running container".to_owned(), "created"),
         (Verb::Start, Stopped) => ("cannot start a container that has stopped".to_owned(), "created"),
@@ -66,6 +68,9 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
             ("cannot exec in a paused container (use --ignore-paused to override)".to_owned(), "running")
         }
         (Verb::Exec | Verb::ExecWhilePaused, Stopped) => ("cannot exec in a stopped container".to_owned(), "running"),
+        (Verb::Checkpoint, other) => {
+            (format!("Container cannot be checkpointed in {other} state"), "running or paused")
+        }
         (Verb::Exec | Verb::ExecWhilePaused, other) => (format!("cannot exec in a {other} container"), "running"),
     };
     Err(Error::new(refusal.0).hint(format!("{id:?} is {status}; it must be {}", refusal.1)))
@@ -84,7 +89,7 @@ pub fn observe(container: &Container) -> Result<Status> {
     if container.cgroup().is_frozen()? {
         return Ok(Status::Paused);
     }
-    Ok(if init.has_executed { Status::Running } else { Status::Created })
+    Ok(if init.has_executed || record.restored { Status::Running } else { Status::Created })
 }
 
 /// An init process that is alive.
@@ -161,6 +166,7 @@ mod tests {
         assert_eq!(allowed(Verb::ForceDelete), [1, 1, 1, 1, 1]);
         assert_eq!(allowed(Verb::Exec), [0, 1, 1, 0, 0]);
         assert_eq!(allowed(Verb::ExecWhilePaused), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Checkpoint), [0, 0, 1, 1, 0]);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
 use super::copy_up;
-use super::root::{self, Root};
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::mounts::Mount;
+use crate::root::{self, Root};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::{self};
 

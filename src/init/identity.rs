@@ -1,10 +1,11 @@
 //! ASSUME: become the user that the configuration names, with the rights that it grants and no other.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets as KernelSets};
 
@@ -13,7 +14,9 @@ use crate::call;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
-use crate::plan::limits::Limits;
+use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
+use crate::plan::lists::Mask;
+use crate::sys::path::openat2_if_there;
 use crate::sys::process;
 
 /// What is executed in the end.
@@ -45,7 +48,31 @@ pub fn apply_limits(limits: &Limits) -> Result<()> {
     if let Some(persona) = limits.personality {
         process::set_personality(persona).step(|| "set the personality").at(ConfigPath::new("linux.personality"))?;
     }
+    if let Some(policy) = &limits.memory_policy {
+        process::set_memory_policy(policy)
+            .step(|| "set the memory policy")
+            .at(ConfigPath::new("linux.memoryPolicy"))
+            .hint("the nodes must be there and allowed by linux.resources.cpu.mems; not every kernel has every mode")?;
+    }
     Ok(())
+}
+
+/// The processors of a process in its cgroup. The container's init, and a joining process that nobody has said anything
+/// of, gets all that its cpuset allows: since Linux 6.2 the kernel keeps the caller's choice across cpusets, and that
+/// of a service manager or a `taskset` was made for the runtime, not for the container. As in runc, a refusal is no
+/// reason to fail.
+pub fn set_affinity(affinity: Option<&Affinity>) -> Result<()> {
+    let Some(affinity) = affinity else {
+        let _ = process::set_affinity(&Mask::words_of_ones(MOST_PROCESSORS / 64));
+        return Ok(());
+    };
+    // "If omitted or empty, runtime SHOULD NOT change process' CPU affinity after the process is moved to container's
+    // cgroup" (config.md, Linux Process).
+    let Some(last) = &affinity.last else { return Ok(()) };
+    process::set_affinity(last)
+        .step(|| "set the final CPU affinity")
+        .at(ConfigPath::new("process.execCPUAffinity").field("final"))
+        .hint("at least one of the processors must be there and allowed by the container's cpuset")
 }
 
 /// The label that the program gets at exec.
@@ -60,16 +87,38 @@ pub fn set_label(identity: &Identity, proc: Option<&Proc>) -> Result<()> {
     written.step(|| "set the security label of the program").at(label.at)
 }
 
-/// The standard streams become the user's, so that it can open /dev/stdout and its like. /dev/null stays whose it is,
-/// and what cannot change hands (a read-only file system, an unmapped owner) is left alone.
+/// The standard streams become the user's, so that it can open /dev/stdout and its like; what cannot change hands (a
+/// read-only file system, an unmapped owner) is left alone. The host's null device gives way to the container's own,
+/// which leads nowhere else and which criu can save.
 pub fn own_stdio(identity: &Identity) {
-    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+    let mut null = None;
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let replace: [fn(&OwnedFd) -> rustix::io::Result<()>; 3] = [
+        |null| rustix::stdio::dup2_stdin(null),
+        |null| rustix::stdio::dup2_stdout(null),
+        |null| rustix::stdio::dup2_stderr(null),
+    ];
+    for (stream, replace) in streams.into_iter().zip(replace) {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        let is_null = stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !is_null && stat.st_uid != identity.uid {
+        if is_null_device(&stat) {
+            if let Some(null) = null.get_or_insert_with(open_null_device) {
+                let _ = replace(null);
+            }
+        } else if stat.st_uid != identity.uid {
             let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None);
         }
     }
+}
+
+fn is_null_device(stat: &rustix::fs::Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// The container's /dev/null, if it has one: by what it is, not by its name (CVE-2025-31133).
+fn open_null_device() -> Option<OwnedFd> {
+    let (flags, resolve) = (OFlags::RDWR | OFlags::NOCTTY, ResolveFlags::NO_SYMLINKS);
+    let opened = openat2_if_there(CWD, Path::new("/dev/null"), flags, Mode::empty(), resolve).ok()??;
+    rustix::fs::fstat(&opened).is_ok_and(|stat| is_null_device(&stat)).then_some(opened)
 }
 
 /// HOME from the container's /etc/passwd, as runc has it; `/` for a user that is not listed.

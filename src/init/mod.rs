@@ -17,7 +17,6 @@ mod identity;
 mod mounts;
 mod namespaces;
 mod proc;
-mod root;
 mod rootfs;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -111,6 +110,7 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     std::mem::take(&mut start.cgroup).join().step(|| "join the cgroups")?;
     let Start { plan, channel, .. } = &*start;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
+    identity::set_affinity(None)?; // after the limits, of which the cpuset is one
     let proc = namespaces::enter(start)?;
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
     root.make_working_directory(&plan.program.identity.cwd);
@@ -157,6 +157,7 @@ fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
     std::mem::take(&mut join.cgroup).join().step(|| "join the container's cgroups")?;
     let Join { program, channel, .. } = &*join;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
+    identity::set_affinity(program.limits.exec_affinity.as_ref())?;
     namespaces::join_container(join)?;
     let proc = program.identity.label.as_ref().map(|_| Proc::open()).transpose()?;
     if program.terminal {

@@ -6,13 +6,13 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::root::{self, Root};
 use super::rootfs::ask_for_mount;
 use super::{classic, copy_up};
 use crate::error::{Context, Error, Result};
 use crate::handshake::Channel;
 use crate::plan::mount_options::attribute;
 use crate::plan::mounts::{Mount, Source};
+use crate::root::{self, Root};
 use crate::sys::mount::{self, Attributes};
 
 /// Performs a mount; `index` is its step's, by which the runtime knows it. Returns the mount if it covers the whole root.

@@ -6,7 +6,6 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::root::{self, Root};
 use super::{classic, mounts};
 use crate::call;
 use crate::console;
@@ -17,6 +16,7 @@ use crate::plan::mount_options::{attribute, ms};
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::rootfs::{Leave, Rootfs, What};
 use crate::plan::{Condition, ConfigPath, Plan, Step};
+use crate::root::{self, Root};
 use crate::sys::{self, mount, mount::Attributes};
 
 /// Builds the tree while the host's is still visible. Nothing is put over the host's paths: the root is a mount of its

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 mod cgroup_mounts;
+pub mod checkpoint;
 mod delegation;
 pub mod device_list;
 pub mod device_program;
@@ -10,10 +11,14 @@ pub mod device_rules;
 pub mod devices;
 pub mod hooks;
 pub mod identity;
+pub mod intel_rdt;
 pub mod limits;
+pub mod lists;
+pub mod memory_policy;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 mod resources;
 mod resources_v1;
 mod resources_v2;
@@ -23,7 +28,7 @@ pub mod sysctl;
 mod text;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Process, Spec};
 
@@ -32,8 +37,10 @@ use crate::error::{Error, Problem, Result};
 use cgroup::{CgroupHost, CgroupPlan};
 use hooks::Hooks;
 use identity::Identity;
+use intel_rdt::IntelRdt;
 use limits::Limits;
 use namespaces::Namespaces;
+use net_devices::NetDevice;
 use rootfs::Rootfs;
 use sysctl::Sysctl;
 
@@ -54,6 +61,8 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is enabled.
     pub selinux: bool,
+    /// Where resctrl is mounted; looked for only if the configuration wants it.
+    pub resctrl: Option<PathBuf>,
 }
 
 /// What the command line asks for, beside the configuration.
@@ -82,6 +91,10 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// The cgroup and its limits.
     pub cgroup: CgroupPlan,
+    /// The share of cache and memory bandwidth.
+    pub intel_rdt: Option<IntelRdt>,
+    /// The network devices of the host that it gets.
+    pub net_devices: Vec<NetDevice>,
     /// The file tree.
     pub rootfs: Rootfs,
     /// Kernel parameters.
@@ -125,7 +138,7 @@ impl Plan {
         let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
-        check_unsupported(spec, host, problems);
+        check_mount_label(spec, host, problems);
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
             id: request.id,
@@ -135,6 +148,10 @@ impl Plan {
             owner: delegation::owner(spec, &namespaces, host),
         };
         let cgroup = cgroup::plan(&cgroup_request, &host.cgroups, problems);
+        let intel_rdt = linux
+            .and_then(|linux| linux.intel_rdt().as_ref())
+            .and_then(|rdt| intel_rdt::plan(rdt, request.id, host, problems, &mut warnings));
+        let net_devices = net_devices::plan(linux, &namespaces, request.rootless || host.rootless, problems);
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
         let sysctls = sysctl::plan(linux, &namespaces, problems);
         let hooks = hooks::plan(spec.hooks().as_ref(), problems);
@@ -148,9 +165,18 @@ impl Plan {
         let (program, rootfs) = with_request(program, rootfs, request, host.mounts_for(&namespaces));
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
         match program {
-            Some(program) if problems.is_empty() => {
-                Ok(Plan { namespaces, cgroup, rootfs, sysctls, hooks, program, keyring, warnings })
-            }
+            Some(program) if problems.is_empty() => Ok(Plan {
+                namespaces,
+                cgroup,
+                intel_rdt,
+                net_devices,
+                rootfs,
+                sysctls,
+                hooks,
+                program,
+                keyring,
+                warnings,
+            }),
             _ => Err(Error::config(std::mem::take(problems))),
         }
     }
@@ -209,17 +235,9 @@ fn with_request(
     (program, rootfs)
 }
 
-/// What is not there yet is an error, never ignored: "runtimes MUST generate an error … unsupported values".
-fn check_unsupported(spec: &Spec, host: &Host, problems: &mut Vec<Problem>) {
+/// A label that this host cannot give is an error: the container would run without the confinement that it asks for.
+fn check_mount_label(spec: &Spec, host: &Host, problems: &mut Vec<Problem>) {
     let Some(linux) = spec.linux() else { return };
-    let mut unsupported = |at: &str, given: bool| {
-        if given {
-            problems.push(Problem::new(at, "is not supported by this version"));
-        }
-    };
-    unsupported("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()));
-    unsupported("linux.intelRdt", linux.intel_rdt().is_some());
-    unsupported("linux.memoryPolicy", linux.memory_policy().is_some());
     if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) && !host.selinux {
         problems.push(Problem::new("linux.mountLabel", "SELinux is not enabled on this host"));
     }

@@ -18,6 +18,7 @@ impl Display for Plan {
         }
         writeln!(f, "runtime:")?;
         self.write_cgroup(f)?;
+        self.write_intel_rdt(f)?;
         self.write_namespaces(f)?;
         self.write_process_settings(f)?;
         writeln!(f, "init, while the host's tree is in view:")?;
@@ -159,6 +160,18 @@ impl Plan {
         Ok(())
     }
 
+    fn write_intel_rdt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(rdt) = &self.intel_rdt else { return Ok(()) };
+        line(f, format_args!("resctrl class {} ({:?})", rdt.class.display(), rdt.kind), "linux.intelRdt")?;
+        for schema in &rdt.schemata {
+            line(f, format_args!("schemata {:?}", schema.text), schema.at)?;
+        }
+        if let Some(group) = &rdt.monitoring {
+            line(f, format_args!("monitoring group {}", group.display()), "linux.intelRdt.enableMonitoring")?;
+        }
+        Ok(())
+    }
+
     fn write_namespaces(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let namespaces = &self.namespaces;
         let at = ConfigPath::new("linux.namespaces");
@@ -176,6 +189,10 @@ impl Plan {
                     format!("linux.{name}Mappings"),
                 )?;
             }
+        }
+        for device in &self.net_devices {
+            let what = format_args!("move the network device {} in as {}", device.name, device.target);
+            line(f, what, device.at())?;
         }
         for offset in &namespaces.time_offsets {
             line(f, format_args!("offset {offset}"), "linux.timeOffsets")?;
@@ -197,6 +214,9 @@ impl Plan {
         let limits = &self.program.limits;
         if let Some(score) = limits.oom_score_adjustment {
             line(f, format_args!("oom_score_adj = {score}"), "process.oomScoreAdj")?;
+        }
+        if let Some(policy) = &limits.memory_policy {
+            line(f, format_args!("memory policy {} {}", policy.name, policy.nodes), "linux.memoryPolicy")?;
         }
         for limit in &limits.rlimits {
             line(f, format_args!("{} soft {} hard {}", limit.name, limit.soft, limit.hard), limit.at)?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, WaitOptions};
 
+use super::net_devices::{self, Moved};
 use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
@@ -23,6 +24,7 @@ use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
 use crate::plan::{ConfigPath, Host, Plan, Request};
+use crate::resctrl::{Group, Membership};
 use crate::sys::process::{self, Child};
 
 /// A container that was created: what `run` goes on with.
@@ -75,12 +77,13 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
-    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, options)?)?; // dropped = undone
+    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, &options.id)?)?; // dropped = undone
     new.write_file("config.json", &config.text)?;
     notify.as_deref().map(notify::make_directory).transpose()?;
     let gate = Gate::create(&new.container.directory)?;
     new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
+    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = new.container.record.clone();
     let preserved_fds = inherited.count;
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
@@ -92,7 +95,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         cgroup.write_limits(&plan.cgroup)?;
         plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
+    new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
     set_oom_score(&plan, pid)?;
+    new.net_devices = net_devices::move_in(&plan, pid)?;
     new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
@@ -113,7 +118,8 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     new.commit(&channel, plan) // the status becomes created; nothing is undone now
 }
 
-fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
+/// The bundle's directory, absolute.
+pub fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     let bundle = bundle.unwrap_or(Path::new("."));
     fs::canonicalize(bundle).map_err(|error| {
         Error::new(format!("the bundle {}: {error}", bundle.display()))
@@ -121,7 +127,8 @@ fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-fn check_root(plan: &Plan) -> Result<()> {
+/// The root must be a directory.
+pub fn check_root(plan: &Plan) -> Result<()> {
     let path = &plan.rootfs.path;
     if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Ok(());
@@ -172,13 +179,14 @@ impl Inherited {
     }
 }
 
-fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) -> Result<Record> {
+/// What is remembered of a new container.
+pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<Record> {
     let spec = &config.spec;
     let mut kinds = plan.namespaces.new.clone();
     kinds.extend(plan.namespaces.join.iter().map(|join| join.kind));
     Ok(Record {
         schema: SCHEMA,
-        id: options.id.clone(),
+        id: id.to_owned(),
         bundle: bundle.to_owned(),
         rootfs: plan.rootfs.path.clone(),
         version: spec.version().clone(),
@@ -187,10 +195,12 @@ fn record(config: &Config, plan: &Plan, bundle: &Path, options: &cli::Create) ->
         created: log::now(),
         owner: rustix::process::getuid().as_raw(),
         committed: false,
+        restored: false,
         namespaces: kinds,
         shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
+        resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -242,23 +252,28 @@ enum Phase {
 }
 
 /// A container that is being made. Dropped before `commit`, it takes everything back.
-struct Creating<'a> {
+pub struct Creating<'a> {
     environment: &'a Environment,
-    container: Container,
+    /// The container so far.
+    pub container: Container,
     #[allow(dead_code)] // Held for its drop.
     lock: Lock,
     init: Option<Child>,
-    cgroup: Option<Cgroup>,
-    console: Option<OwnedFd>,
+    /// Its cgroup, once made.
+    pub cgroup: Option<Cgroup>,
+    resctrl: Option<Group>,
+    net_devices: Option<Moved>,
+    /// Its terminal, until an engine has got it.
+    pub console: Option<OwnedFd>,
     /// From the first hook on: what a hook has done, those after the container undo. "If any prestart hook fails, the
     /// runtime MUST … continue the lifecycle at step 12", which leads to the poststop hooks (runtime.md, Lifecycle).
-    poststop: Option<Hooks>,
+    pub poststop: Option<Hooks>,
     committed: bool,
 }
 
 impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
-    fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
+    pub fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
         let (container, lock) = container::reserve(&environment.root, record)?;
         Ok(Creating {
             environment,
@@ -266,19 +281,22 @@ impl<'a> Creating<'a> {
             lock,
             init: None,
             cgroup: None,
+            resctrl: None,
+            net_devices: None,
             console: None,
             poststop: None,
             committed: false,
         })
     }
 
-    fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
+    /// Writes a file into the state directory.
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<()> {
         let file = self.container.directory.join(name);
         fs::write(&file, content).map_err(|error| Error::new(format!("write {}: {error}", file.display())))
     }
 
     /// Records the new init, and which directories its cgroup has cost.
-    fn adopt(&mut self, init: Child) -> Result<i32> {
+    pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
         let start = container::status::read_stat(pid).map(|stat| stat.start);
         self.init = Some(init);
@@ -304,8 +322,18 @@ impl<'a> Creating<'a> {
         }
     }
 
-    fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
+    /// Runs the hooks of a kind, on this side.
+    pub fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
         hooks::run_all(&plan.hooks, kind, &self.state())
+    }
+
+    /// Sends init a word. It may have died since its last one: of its own filter, by a
+    /// hook, or for want of memory.
+    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
+        channel.send(message).map_err(|error| match error.errno() {
+            Some(rustix::io::Errno::PIPE) => self.explain_death(),
+            _ => error,
+        })
     }
 
     /// Serves init until it has finished a phase.
@@ -334,14 +362,6 @@ impl<'a> Creating<'a> {
                 None => return Err(self.explain_death()),
             }
         }
-    }
-
-    /// Says something to init, which may have died since it was last heard: for want of memory, for one.
-    fn tell(&mut self, channel: &Channel, message: &Message) -> Result<()> {
-        channel.send(message).map_err(|error| match error.errno() {
-            Some(rustix::io::Errno::PIPE) => self.explain_death(),
-            _ => error,
-        })
     }
 
     /// Init is gone without a word: something killed it.
@@ -374,6 +394,11 @@ impl<'a> Creating<'a> {
         self.container.save()?;
         // Init has died since it was ready: of its own filter, for one.
         self.tell(channel, &Message::Committed)?;
+        self.keep(plan)
+    }
+
+    /// Nothing is undone any more.
+    pub fn keep(mut self, plan: Plan) -> Result<Created> {
         self.committed = true;
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =
@@ -387,6 +412,9 @@ impl Drop for Creating<'_> {
         if self.committed {
             return;
         }
+        if let Some(Err(error)) = self.net_devices.take().map(Moved::take_back) {
+            self.environment.log.warning(&error.headline());
+        }
         if let Some(init) = &self.init {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
@@ -395,6 +423,9 @@ impl Drop for Creating<'_> {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);
             let _ = cgroup.remove();
+        }
+        if let Some(group) = &mut self.resctrl {
+            group.undo();
         }
         let _ = self.container.forget();
         if let Some(hooks) = &self.poststop {

@@ -13,6 +13,7 @@ use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::plan::hooks::{HookKind, Hooks};
+use crate::resctrl::Membership;
 use crate::sys::process;
 
 /// How long a killed init may take to die.
@@ -108,6 +109,7 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
         cgroup.kill(libc::SIGKILL)?;
     }
     cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
+    container.record.resctrl.as_ref().map(Membership::remove).transpose()?;
     let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };
     container.forget()?;
     if let Some(hooks) = hooks {

@@ -22,8 +22,8 @@ use crate::handshake::{Channel, Message};
 use crate::hooks;
 use crate::host;
 use crate::init;
-use crate::plan::Program;
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::{ConfigPath, Program};
 use crate::sys::process::{self, Child, Cloned};
 
 /// The command. In the foreground its exit status is the program's.
@@ -37,11 +37,13 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     warnings.iter().for_each(|warning| environment.log.warning(warning));
     let signals = (!options.detach).then(process::signal_fd).transpose()?;
 
+    set_initial_affinity(&program)?;
     let mut joining = Joining::clone_into(&container, options, &program)?; // dropped = killed
     let pid = joining.child.pid;
     if let Some(score) = program.limits.oom_score_adjustment {
         set_oom_score_of(pid, score)?;
     }
+    container.record.resctrl.as_ref().map(|groups| groups.admit(pid)).transpose()?;
     joining.channel.send(&Message::Proceed)?;
     let console = joining.converse(&program, &container)?;
     let console = match (&socket, console) {
@@ -72,9 +74,6 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(
     };
     let mut problems = Vec::new();
     let document = with_flags(document, options, config, &mut problems)?;
-    if document.exec_cpu_affinity().is_some() {
-        problems.push(Problem::new("process.execCPUAffinity", "is not supported by this version"));
-    }
     let mut host = host::identity();
     host::find_security_modules(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
@@ -104,6 +103,9 @@ fn with_flags(
             process.set_capabilities(own.capabilities().clone());
         }
         process.set_oom_score_adj(process.oom_score_adj().or(own.oom_score_adj()));
+        process.set_scheduler(process.scheduler().clone().or_else(|| own.scheduler().clone()));
+        process.set_io_priority(process.io_priority().or(*own.io_priority()));
+        process.set_exec_cpu_affinity(process.exec_cpu_affinity().clone().or_else(|| own.exec_cpu_affinity().clone()));
         return Ok(process);
     }
     if options.command.is_empty() {
@@ -196,6 +198,18 @@ fn no_capabilities() -> LinuxCapabilities {
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
     sets
+}
+
+/// "initial … is a list of CPUs a runtime parent process to be run on initially, before the transition to container's
+/// cgroup" (config.md, Linux Process): ours, which the new process inherits.
+fn set_initial_affinity(program: &Program) -> Result<()> {
+    let initial = program.limits.exec_affinity.as_ref().and_then(|affinity| affinity.initial.as_ref());
+    initial.map_or(Ok(()), |initial| {
+        process::set_affinity(initial)
+            .step(|| "set the initial CPU affinity")
+            .at(ConfigPath::new("process.execCPUAffinity").field("initial"))
+            .hint("at least one of the processors must be there")
+    })
 }
 
 fn check_terminal(options: &cli::Exec, program: &Program) -> Result<Option<ConsoleSocket>> {

@@ -6,6 +6,7 @@ use super::report;
 use crate::error::Result;
 use crate::plan::hooks::HookKind;
 use crate::plan::identity::{CAPABILITIES, capability_name};
+use crate::plan::memory_policy;
 use crate::plan::mount_options;
 use crate::plan::namespaces::Kind;
 
@@ -15,6 +16,8 @@ pub fn print() -> Result<()> {
     let options: Vec<&str> = mount_options::TABLE.iter().map(|(name, _)| *name).collect();
     let namespaces: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let capabilities: Vec<String> = CAPABILITIES.iter().map(|capability| capability_name(*capability)).collect();
+    let modes = memory_policy::MODES.map(|mode| mode.to_string());
+    let flags = memory_policy::FLAGS.map(|(flag, _)| flag.to_string());
     let document = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
@@ -27,9 +30,10 @@ pub fn print() -> Result<()> {
             "seccomp": { "enabled": true },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "memoryPolicy": { "modes": modes, "flags": flags },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         }
     });
     print_document(&document)

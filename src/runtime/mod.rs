@@ -1,5 +1,6 @@
 //! THE HOST SIDE: one verb a file.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
@@ -8,8 +9,10 @@ mod foreground;
 mod kill;
 mod listener;
 mod mounts;
+mod net_devices;
 mod notify;
 mod report;
+mod restore;
 mod run;
 pub mod seal;
 mod spawn;
@@ -42,7 +45,7 @@ pub struct Environment {
 
 /// Whether a command puts a process into a container: it then runs from a copy that nobody can write to, see [`seal`].
 pub fn puts_process_inside(command: &str) -> bool {
-    matches!(command, "create" | "run" | "exec")
+    matches!(command, "create" | "run" | "exec" | "restore")
 }
 
 /// Performs one command; the exit status of a success is the container's where it ran in the foreground.
@@ -56,7 +59,7 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         return Err(Error::new("the systemd cgroup driver is not supported by this version")
             .hint("leave out --systemd-cgroup; engines call this cgroup manager \"cgroupfs\""));
     }
-    if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_)) {
+    if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_) | Action::Restore(_)) {
         seal::execute_from_read_only_copy()?;
         check_inherited(&action)?;
         // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
@@ -67,6 +70,8 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         Action::Run(options) => run::run(&options, environment),
         Action::Start(options) => start::start(&options.id, environment).map(|()| 0),
         Action::Exec(options) => exec::exec(&options, environment),
+        Action::Checkpoint(options) => checkpoint::checkpoint(&options, environment).map(|()| 0),
+        Action::Restore(options) => restore::restore(&options, environment),
         Action::Kill(options) => kill::kill(&options, environment).map(|()| 0),
         Action::Delete(options) => delete::delete(&options, environment).map(|()| 0),
         Action::State(options) => report::state(&options.id, environment).map(|()| 0),

@@ -61,7 +61,7 @@ fn may_come_back(joins: &[(Kind, OwnedFd)]) -> bool {
 
 /// Opens a namespace and checks what it is: "The runtime MUST generate an error if path is not associated with a
 /// namespace of type type" (config-linux.md). None for the user namespace that we are in: it cannot be joined again.
-fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
+pub fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
     let at = join.at.field("path");
     let opened = || {
         let fd = call!("open"(join.path.display())
@@ -96,7 +96,8 @@ fn check_is_private(plan: &Plan, kind: Kind, fd: &OwnedFd) -> Result<()> {
         .hint("leave out the namespace's path to get a new one"))
 }
 
-fn is_own(fd: &OwnedFd, kind: Kind) -> bool {
+/// Whether a namespace is the one that we are in.
+pub fn is_own(fd: &OwnedFd, kind: Kind) -> bool {
     let own = rustix::fs::stat(format!("/proc/self/ns/{}", kind.proc_name()));
     matches!((own, rustix::fs::fstat(fd)), (Ok(own), Ok(there)) if (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino))
 }

@@ -1,6 +1,6 @@
 //! Network devices, see netdevice(7).
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -28,4 +28,15 @@ pub fn bring_up(name: &str) -> Result<()> {
     // SAFETY: as above; the kernel only reads.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     call!("ioctl"("SIOCSIFFLAGS", name, "IFF_UP") => outcome(set.into())).map(drop)
+}
+
+/// setsockopt(2) `NETLINK_EXT_ACK`, see netlink(7): errors come with the kernel's words (Linux 4.12). Without it they come
+/// without.
+pub fn want_error_texts(socket: &OwnedFd) {
+    let on: libc::c_int = 1;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads one int, which lives across the call.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, (&raw const on).cast(), size)
+    };
 }

@@ -13,6 +13,8 @@ use super::{last_errno, outcome};
 use crate::call;
 use crate::error::Result;
 use crate::plan::limits::SchedulerAttributes;
+use crate::plan::lists::Mask;
+use crate::plan::memory_policy::MemoryPolicy;
 
 /// Which side of a clone the caller is on.
 #[derive(Debug)]
@@ -347,6 +349,21 @@ pub fn use_as_stdio(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// dup2(2) onto the numbers from `first` on, inherited across exec, whatever was there before.
+///
+/// Only for a process that leaves its objects behind, as [`close_all_but`].
+pub fn place_descriptors(first: RawFd, fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let above = first + fds.len() as RawFd;
+    // First out of each other's way.
+    let moved = fds.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, above)).collect::<Result<Vec<_>, _>>();
+    for (number, fd) in (first..).zip(call!("fcntl"("F_DUPFD_CLOEXEC", above) => moved)?) {
+        // SAFETY: replaces descriptors whose owners, if any, are not used or dropped: the caller promises.
+        let done = unsafe { libc::dup2(fd.as_raw_fd(), number) };
+        call!("dup2"(super::Fd(&fd), number) => outcome(done.into()))?;
+    }
+    Ok(())
+}
+
 /// personality(2).
 pub fn set_personality(persona: u64) -> Result<()> {
     // SAFETY: changes the execution domain of this process only.
@@ -367,4 +384,23 @@ pub fn set_io_priority(value: i32) -> Result<()> {
     // SAFETY: changes a property of this process only.
     let done = unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) };
     call!("ioprio_set"(format_args!("{value:#x}")) => outcome(done)).map(drop)
+}
+
+/// sched_setaffinity(2) for this process. The kernel leaves out what it does not have, and what the cpuset does not allow.
+pub fn set_affinity(processors: &Mask) -> Result<()> {
+    let words = processors.words();
+    // SAFETY: pointer and length describe the words, which the kernel only reads.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(words), words.as_ptr()) };
+    call!("sched_setaffinity"(processors) => outcome(done)).map(drop)
+}
+
+/// set_mempolicy(2) for this process.
+pub fn set_memory_policy(policy: &MemoryPolicy) -> Result<()> {
+    let words = policy.nodes.words();
+    // The kernel reads one bit less than it is told, and no bit only where there is no pointer.
+    let bits = words.len() * u64::BITS as usize + 1;
+    let pointer = if words.is_empty() { ptr::null() } else { words.as_ptr() };
+    // SAFETY: the pointer is null, or to as many bits as the kernel reads, which keeps none.
+    let done = unsafe { libc::syscall(libc::SYS_set_mempolicy, policy.mode, pointer, bits) };
+    call!("set_mempolicy"(policy.name, policy.nodes) => outcome(done)).map(drop)
 }

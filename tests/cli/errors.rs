@@ -38,6 +38,7 @@ fn bad_values() -> Vec<(&'static str, Value, &'static str)> {
         ("/hooks/createRuntime", json!([{"path": "/no/such/hook"}]), "hooks.createRuntime[0]"),
         ("/linux/devices", json!([{"path": "/dev/x", "type": "x", "major": 1, "minor": 1}]), "linux.devices[0]"),
         ("/linux/sysctl", json!({"vm.swappiness": "1"}), "linux.sysctl"),
+        ("/linux/intelRdt", json!({"closID": "a/b"}), "linux.intelRdt.closID"),
     ]
 }
 

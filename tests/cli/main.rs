@@ -3,9 +3,11 @@
 //! The runtime is minicon as built here (`cargo build --profile quick`), or the one that `RUNTIME` names: the suite
 //! holds for runc too, but for the tests that say why not.
 
+mod affinity;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
+mod checkpoint;
 mod commands;
 mod descriptors;
 mod errors;
@@ -15,11 +17,14 @@ mod hardening;
 mod hooks;
 mod lifecycle;
 mod load;
+mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod rootless;
+mod scheduling;
 mod seccomp;
 mod support;
 mod tty;

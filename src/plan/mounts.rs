@@ -52,6 +52,17 @@ pub enum Source {
     Existing,
 }
 
+impl Source {
+    /// What of the host is bound, if anything, and whether with all below it. Only who acts can say what `exists`.
+    pub fn bound(&self, exists: impl Fn(&Path) -> bool) -> Option<(&Path, bool)> {
+        match self {
+            Source::Bind { path, recursive } => Some((path, *recursive)),
+            Source::OwnCgroup { path, instead } => Some((if exists(path) { path } else { instead }, true)),
+            Source::Filesystem { .. } | Source::Existing => None,
+        }
+    }
+}
+
 /// The options of a mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {

@@ -11,7 +11,7 @@ use super::spawn::map_ids;
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::mount_options::{Recursion, attribute, ms};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::Mount;
 use crate::plan::namespaces::Kind;
 use crate::plan::rootfs::What;
 use crate::plan::{ConfigPath, Host, Plan};
@@ -29,11 +29,8 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
     };
     let step = plan.rootfs.furnish.get(index).ok_or_else(|| Error::new("init asks for a mount that is not planned"))?;
     let What::Mount(planned) = &step.what else { return Err(Error::new("init asks for a mount at another step")) };
-    let (path, recursive) = match &planned.source {
-        Source::Bind { path, recursive } => (path.as_path(), *recursive),
-        Source::OwnCgroup { path, .. } if path.exists() => (path.as_path(), true),
-        Source::OwnCgroup { instead, .. } => (instead.as_path(), true),
-        _ => return Err(Error::new("init asks for a mount that it can make")),
+    let Some((path, recursive)) = planned.source.bound(Path::exists) else {
+        return Err(Error::new("init asks for a mount that it can make"));
     };
     make_bind(planned, path, recursive, init, host)
         .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))

@@ -18,7 +18,7 @@ use crate::snapshot;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the holder of the namespaces does: a /run, a /dev/shm (podman's locks) and a loopback of our own, the shared
+/// What the holder of the namespaces does: a /run, a /dev/shm and a /var/cache (podman's locks) and a loopback of our own, the shared
 /// mount that podman would put on /run/netns at the first container, and device nodes of our own, because a runtime that
 /// gives its standard streams to the container's user gives away the host's /dev/null. Then it waits for the end of
 /// its input, which comes even if the suite is killed.
@@ -29,6 +29,7 @@ mkdir -p /run/netns /run/lock
 mount --bind /run/netns /run/netns
 mount --make-rshared /run/netns
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount -t tmpfs tmpfs /var/cache
 busybox ip link set lo up
 mkdir /run/nodes
 node() { mknod -m 666 /run/nodes/$1 c $2 $3; mount --bind /run/nodes/$1 /dev/$1; }
@@ -99,8 +100,6 @@ impl World {
         let words: Vec<_> = wrapper.iter().chain(&nsenter).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env_clear();
-        // Else podman and buildah lock a file below /var/cache, whatever their storage.
-        command.env("CONTAINERS_SHORT_NAME_ALIASES_CONF", self.path("aliases.conf"));
         command.env("PATH", PATH).env("HOME", self.path("home")).env("TMPDIR", self.path("tmp")).env("TERM", "xterm");
         command
     }

@@ -30,6 +30,9 @@ pub struct Globals {
     /// Tolerate cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub rootless: String,
+    /// Refuse what the specification does, also where engines rely on more
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Flags that create and run share.

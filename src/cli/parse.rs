@@ -36,6 +36,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         debug: false,
         systemd_cgroup: false,
         rootless: "auto".to_owned(),
+        strict: false,
     };
     let mut position = 1;
     loop {
@@ -44,6 +45,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         match word {
             "--debug" => globals.debug = true,
             "--systemd-cgroup" => globals.systemd_cgroup = true,
+            "--strict" => globals.strict = true,
             flag if flag.starts_with('-') => {
                 let (name, value) = match flag.split_once('=') {
                     Some((name, value)) => (name, OsStr::new(value)),
@@ -195,6 +197,7 @@ const LONG_FLAGS: &[&str] = &[
     "rootless",
     "shell-job",
     "status-fd",
+    "strict",
     "systemd-cgroup",
     "tcp-close",
     "tcp-established",
@@ -257,6 +260,7 @@ const SWITCHES: &[&str] = &[
     "pre-dump",
     "quiet",
     "shell-job",
+    "strict",
     "systemd-cgroup",
     "tcp-close",
     "tcp-established",
@@ -283,7 +287,7 @@ mod tests {
     #[test]
     fn both_ways_to_parse_agree() {
         for line in [
-            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true state c",
+            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true --strict state c",
             "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
             "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
             "minicon kill c KILL",

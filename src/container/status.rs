@@ -27,6 +27,8 @@ pub enum Verb {
     Start,
     Kill,
     Delete,
+    /// `delete` with `--strict`.
+    StrictDelete,
     ForceDelete,
     Exec,
     ExecWhilePaused,
@@ -50,8 +52,9 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
     use Status::{Created, Creating, Paused, Running, Stopped};
     let refusal = match (verb, status) {
         (Verb::Start, Created)
-        | (Verb::Kill, Created | Running | Paused | Creating)
+        | (Verb::Kill, Created | Running | Paused)
         | (Verb::Delete, Stopped | Created)
+        | (Verb::StrictDelete, Stopped)
         | (Verb::ForceDelete, _)
         | (Verb::Exec, Created | Running)
         | (Verb::ExecWhilePaused, Created | Running | Paused)
@@ -60,8 +63,8 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         (Verb::Start, Running) => ("cannot start an already running container".to_owned(), "created"),
         (Verb::Start, Stopped) => ("cannot start a container that has stopped".to_owned(), "created"),
         (Verb::Start, other) => (format!("cannot start a container in the {other} state"), "created"),
-        (Verb::Kill, Stopped) => ("container not running".to_owned(), "created or running"),
-        (Verb::Delete, other) => {
+        (Verb::Kill, Stopped | Creating) => ("container not running".to_owned(), "created or running"),
+        (Verb::Delete | Verb::StrictDelete, other) => {
             (format!("cannot delete container {id} that is not stopped: {other}"), "stopped, or --force")
         }
         (Verb::Exec, Paused) => {
@@ -161,8 +164,9 @@ mod tests {
             [Creating, Created, Running, Paused, Stopped].map(|status| u8::from(permit(verb, status, "c").is_ok()))
         };
         assert_eq!(allowed(Verb::Start), [0, 1, 0, 0, 0]);
-        assert_eq!(allowed(Verb::Kill), [1, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Kill), [0, 1, 1, 1, 0]);
         assert_eq!(allowed(Verb::Delete), [0, 1, 0, 0, 1]);
+        assert_eq!(allowed(Verb::StrictDelete), [0, 0, 0, 0, 1]);
         assert_eq!(allowed(Verb::ForceDelete), [1, 1, 1, 1, 1]);
         assert_eq!(allowed(Verb::Exec), [0, 1, 1, 0, 0]);
         assert_eq!(allowed(Verb::ExecWhilePaused), [0, 1, 1, 1, 0]);

@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::Entrance;
 use crate::console;
-use crate::container::Record;
+use crate::container::{Record, no_process};
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
@@ -93,7 +93,7 @@ pub fn start(mut start: Start<'_>) -> ! {
         process::exit(1);
     }
     drop(channel);
-    let Err(error) = wait_and_execute(plan, record, &gate, &program, preserved_fds);
+    let Err(error) = wait_and_execute(plan, record, &gate, program, preserved_fds);
     gate.report(&error);
     process::exit(1)
 }
@@ -105,7 +105,7 @@ fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
 }
 
 /// Everything up to "created", one step a line, in the kernel's order.
-fn prepare(start: &mut Start<'_>) -> Result<Executable> {
+fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     // Taken, so that no descriptor of a host's directory is open while we wait at the gate.
     std::mem::take(&mut start.cgroup).join().step(|| "join the cgroups")?;
     let Start { plan, channel, .. } = &*start;
@@ -113,7 +113,9 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     identity::set_affinity(None)?; // after the limits, of which the cpuset is one
     let proc = namespaces::enter(start)?;
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
-    root.make_working_directory(&plan.program.identity.cwd);
+    if let Some(program) = &plan.program {
+        root.make_working_directory(&program.identity.cwd);
+    }
     // Nodes have got the modes that they are to have; hooks get the usual mask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     channel.send(&Message::RootfsReady)?;
@@ -122,8 +124,15 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     rootfs::leave(&plan.rootfs, &root)?;
     rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
-    identity::apply_limits(&plan.program.limits)?;
-    let program = assume(&plan.program, proc.as_ref(), channel)?;
+    let program = match &plan.program {
+        Some(program) => {
+            identity::apply_limits(&program.limits)?;
+            Some(assume(program, proc.as_ref(), channel)?)
+        }
+        // "All of the properties configured in config.json except for process MUST be applied" (runtime.md, Create): so the
+        // container exists without one. Start refuses it, and until it is deleted somebody must hold its namespaces.
+        None => identity::become_nobody().map(|()| None)?,
+    };
     channel.send(&Message::Ready)?;
     Ok(program)
 }
@@ -133,14 +142,15 @@ fn wait_and_execute(
     plan: &Plan,
     record: &Record,
     gate: &Gate,
-    program: &Executable,
+    executable: Option<Executable>,
     preserved_fds: u32,
 ) -> Result<std::convert::Infallible> {
     gate.wait()?;
+    let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
     run_hooks(plan, record, HookKind::StartContainer, "created")?;
     process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     gate.announce()?;
-    execute(&plan.program, program)
+    execute(program, executable)
 }
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.

@@ -39,7 +39,8 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
     if namespaces.creates(Kind::Network) {
         network::bring_up("lo").step(|| "bring the loopback device up")?;
     }
-    let needs_proc = !plan.sysctls.is_empty() || plan.program.identity.label.is_some();
+    let is_labelled = plan.program.as_ref().is_some_and(|program| program.identity.label.is_some());
+    let needs_proc = !plan.sysctls.is_empty() || is_labelled;
     needs_proc.then(Proc::open).transpose()
 }
 

@@ -9,7 +9,7 @@ use super::mount_options::attribute;
 use super::mounts::{Change, Mount, Source};
 use super::namespaces::{IdMap, Kind};
 use super::rootfs::{Leave, What};
-use super::{Condition, ConfigPath, Plan, Step};
+use super::{Condition, ConfigPath, Plan, Program, Step};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -34,8 +34,13 @@ impl Display for Plan {
         self.write_identity(f)?;
         writeln!(f, "start:")?;
         self.write_hooks(f, &[HookKind::StartContainer])?;
-        let argv: Vec<_> = self.program.identity.argv.iter().map(|word| word.to_string_lossy()).collect();
-        line(f, format_args!("execute {argv:?}"), ConfigPath::new("process.args"))?;
+        match &self.program {
+            Some(program) => {
+                let argv: Vec<_> = program.identity.argv.iter().map(|word| word.to_string_lossy()).collect();
+                line(f, format_args!("execute {argv:?}"), ConfigPath::new("process.args"))?;
+            }
+            None => line(f, "refuse, as there is no program", ConfigPath::new("process"))?,
+        }
         self.write_hooks(f, &[HookKind::Poststart])?;
         if !self.hooks.of(HookKind::Poststop).is_empty() {
             writeln!(f, "delete:")?;
@@ -61,7 +66,7 @@ fn write_step(f: &mut Formatter<'_>, step: &Step<What>) -> fmt::Result {
     let condition = match step.when {
         Condition::Always => String::new(),
         Condition::TargetExists => ", if it is there".to_owned(),
-        Condition::HostHas(path) => format!(", if the host has {path}"),
+        Condition::ContainerHas(path) => format!(", if {path} is there"),
     };
     match &step.what {
         What::Mount(mount) => line(f, format_args!("{}{condition}", describe(mount)), step.at),
@@ -211,7 +216,7 @@ impl Plan {
     }
 
     fn write_process_settings(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let limits = &self.program.limits;
+        let Some(Program { limits, .. }) = &self.program else { return Ok(()) };
         if let Some(score) = limits.oom_score_adjustment {
             line(f, format_args!("oom_score_adj = {score}"), "process.oomScoreAdj")?;
         }
@@ -234,11 +239,11 @@ impl Plan {
     }
 
     fn write_identity(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Plan { program, keyring, .. } = self;
-        let identity = &program.identity;
-        if let Some(keyring) = keyring {
+        if let Some(keyring) = &self.keyring {
             line(f, format_args!("session keyring {keyring}"), "")?;
         }
+        let Some(program) = &self.program else { return line(f, "give up every right", ConfigPath::new("process")) };
+        let identity = &program.identity;
         line(f, format_args!("working directory {}", identity.cwd.display()), "process.cwd")?;
         let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
         line(f, format_args!("user {}:{}{groups}", identity.uid, identity.gid), "process.user")?;

@@ -41,6 +41,8 @@ pub struct Environment {
     pub log: Log,
     /// `--rootless=true`, or an unprivileged caller.
     pub rootless: bool,
+    /// `--strict`: the specification to the letter, see decision 0011.
+    pub strict: bool,
 }
 
 /// Whether a command puts a process into a container: it then runs from a copy that nobody can write to, see [`seal`].
@@ -117,7 +119,7 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
         return Err((log, Error::new("Option --root argument should not be set to /")));
     }
     match std::path::absolute(&root) {
-        Ok(root) => Ok(Environment { root, log, rootless }),
+        Ok(root) => Ok(Environment { root, log, rootless, strict: globals.strict }),
         Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
     }
 }

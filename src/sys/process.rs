@@ -211,6 +211,13 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
     call!("kill"(pid, signal) => outcome(done.into())).map(drop)
 }
 
+/// This process's file mode creation mask: umask(2) tells it only by setting another.
+pub fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
 /// Restores what exec(2) would hand on: the default action of SIGPIPE, which we ignore, and an empty signal mask.
 pub fn restore_signals() {
     // SAFETY: installs default actions and an empty mask; there are no handlers of ours that could race.

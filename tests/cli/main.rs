@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod affinity;
+mod apparmor;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
@@ -15,6 +16,7 @@ mod exec;
 mod fixtures;
 mod hardening;
 mod hooks;
+mod id_maps;
 mod lifecycle;
 mod load;
 mod memory_policy;
@@ -24,6 +26,7 @@ mod namespaces;
 mod net_devices;
 mod process;
 mod rootless;
+mod rules;
 mod scheduling;
 mod seccomp;
 mod support;

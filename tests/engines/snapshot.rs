@@ -74,6 +74,13 @@ fn is_an_engines(cgroup: &str) -> bool {
     cgroup.split('/').any(|name| is_id(name) || is_named(name))
 }
 
+/// Removes the engines' cgroups that are not among `idle`, those inside others first. One that is in use stays.
+pub fn remove_cgroups(idle: &BTreeSet<String>) {
+    for path in cgroups().iter().rev().filter(|path| !idle.contains(*path)) {
+        fs::remove_dir(path).ok();
+    }
+}
+
 /// The engines' parent cgroups that there are, in each hierarchy.
 pub fn parents() -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());

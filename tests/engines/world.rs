@@ -158,6 +158,7 @@ impl World {
         if !left.is_empty() {
             // The next case is not to suffer from this one.
             self.kill_others()?;
+            snapshot::remove_cgroups(&self.idle_cgroups);
             bail!("left behind:\n  {}", left.join("\n  "));
         }
         self.check_devices()

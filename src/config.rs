@@ -7,7 +7,7 @@ mod strict;
 
 use std::path::Path;
 
-use oci_spec::runtime::{Capability, PosixRlimitType, Process, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -57,6 +57,12 @@ pub fn read_process(file: &Path) -> Result<(Process, Vec<String>)> {
     let text = std::fs::read(file).map_err(|error| Error::new(format!("read {}: {error}", file.display())))?;
     let (process, found) = parse_document::<Process>(&text, "the process document", "")?;
     if found.problems.is_empty() { Ok((process, found.warnings)) } else { Err(Error::config(found.problems)) }
+}
+
+/// Parses the resources document of `update --resources`: `linux.resources` of the specification.
+pub fn parse_resources(text: &[u8]) -> Result<LinuxResources> {
+    let (resources, _) = parse_document::<LinuxResources>(text, "the resources document", "")?;
+    Ok(resources)
 }
 
 /// What was noticed while a document was mended.
@@ -219,6 +225,24 @@ mod tests {
     fn the_wrong_shape_is_named() {
         let error = parse(br#"{"ociVersion":"1.3.0","mounts":[{"destination":7}]}"#.to_vec()).expect_err("a number");
         assert_eq!(error.config_path(), Some("mounts[0].destination"));
+    }
+
+    #[test]
+    fn resources_are_read_as_engines_send_them() {
+        // Docker's and podman's, as captured; and what a later version of the specification may add.
+        for text in [
+            r#"{"memory":{"limit":50331648,"reservation":0,"swap":50331648,"kernel":0},"cpu":{"shares":0,"quota":25000,"period":100000},"pids":{"limit":128},"blockIO":{"weight":0}}"#,
+            r#"{"cpu":{"quota":25000,"period":100000}}"#,
+            r#"{"cpu":{"cores":7},"future":[]}"#,
+            r#"{"memory":null,"pids":{}}"#,
+            "{}",
+        ] {
+            assert!(parse_resources(text.as_bytes()).is_ok(), "{text}");
+        }
+        let error = parse_resources(br#"{"memory":{"limit":"64m"}}"#).expect_err("text, no number");
+        assert_eq!(error.config_path(), Some("memory.limit"));
+        let error = parse_resources(b"{").expect_err("cut off");
+        assert!(error.headline().starts_with("the resources document is not valid JSON"), "{error}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod config;
 pub mod host;
 pub mod plan;
 
+pub mod dbus;
+
 pub mod cgroup;
 pub mod console;
 pub mod container;

@@ -49,7 +49,7 @@ impl Cgroup {
     pub(super) fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
         let Some(member) = self.members.get(write.directory) else { return Ok(()) };
         let new = member.presence == Presence::New;
-        if member.presence == Presence::Absent || (new && write.when == When::Existing) {
+        if !member.presence.is_there() || (new && write.when == When::Existing) {
             return Ok(());
         }
         let result = match &write.before {
@@ -65,6 +65,8 @@ impl Cgroup {
                 files::write(&member.path.join(file), value).map_err(|error| explain(error, write, member))
             }
             (Err(error), _) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
+            // What lifts a limit is done where there cannot be one.
+            (Err(error), _) if write.when == When::Existing && error.errno() == Some(Errno::NOENT) => Ok(()),
             (result, _) => result.map_err(|error| explain(error, write, member)),
         }
     }
@@ -119,7 +121,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
     let file = &*write.file;
     let controller = file.split('.').next().unwrap_or_default();
     let hint = match errno? {
-        Errno::BUSY if file == "memory.limit_in_bytes" => {
+        Errno::BUSY if matches!(file, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
             let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
             let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
             return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
@@ -139,6 +141,12 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         }
         Errno::NOENT => "this kernel does not have the file",
         Errno::NODEV if matches!(controller, "blkio" | "io") => "no such block device, or it is a partition",
+        Errno::INVAL if file == "memory.limit_in_bytes" => {
+            "more than memory and swap together may be (memory.memsw.limit_in_bytes): change memory.swap with it"
+        }
+        Errno::INVAL if file == "memory.memsw.limit_in_bytes" => {
+            "less than memory alone may be (memory.limit_in_bytes): change memory.limit with it"
+        }
         Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
         Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
             "not all of these are online, or the parent cgroup does not have them all"

@@ -33,6 +33,11 @@ pub enum Verb {
     Exec,
     ExecWhilePaused,
     Checkpoint,
+    Pause,
+    Resume,
+    Update,
+    Events,
+    Ps,
 }
 
 impl fmt::Display for Status {
@@ -58,7 +63,11 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
         | (Verb::ForceDelete, _)
         | (Verb::Exec, Created | Running)
         | (Verb::ExecWhilePaused, Created | Running | Paused)
-        | (Verb::Checkpoint, Running | Paused) => return Ok(()),
+        | (Verb::Checkpoint, Running | Paused)
+        | (Verb::Pause, Created | Running)
+        | (Verb::Resume, Paused)
+        | (Verb::Update | Verb::Events, Created | Running | Paused)
+        | (Verb::Ps, _) => return Ok(()),
 
         (Verb::Start, Running) => ("cannot start an already running container".to_owned(), "created"),
         (Verb::Start, Stopped) => ("cannot start a container that has stopped".to_owned(), "created"),
@@ -75,6 +84,12 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
             (format!("Container cannot be checkpointed in {other} state"), "running or paused")
         }
         (Verb::Exec | Verb::ExecWhilePaused, other) => (format!("cannot exec in a {other} container"), "running"),
+        (Verb::Pause, _) => ("container not running".to_owned(), "created or running"),
+        (Verb::Resume, _) => ("container not paused".to_owned(), "paused"),
+        (Verb::Update, Stopped | Creating) => ("container not running".to_owned(), "created, running or paused"),
+        (Verb::Events, Stopped | Creating) => {
+            (format!("container with id {id} is not running"), "created, running or paused")
+        }
     };
     Err(Error::new(refusal.0).hint(format!("{id:?} is {status}; it must be {}", refusal.1)))
 }
@@ -171,6 +186,11 @@ mod tests {
         assert_eq!(allowed(Verb::Exec), [0, 1, 1, 0, 0]);
         assert_eq!(allowed(Verb::ExecWhilePaused), [0, 1, 1, 1, 0]);
         assert_eq!(allowed(Verb::Checkpoint), [0, 0, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Pause), [0, 1, 1, 0, 0]);
+        assert_eq!(allowed(Verb::Resume), [0, 0, 0, 1, 0]);
+        assert_eq!(allowed(Verb::Update), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Events), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Ps), [1, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cgroup::{CgroupHost, CgroupPlan, Directory, Mode, Version};
+use super::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Mode, Version};
 use super::mount_options::attribute;
 use super::mounts::{Change, Mount, Options, Source};
 use super::namespaces::{Kind, Namespaces};
@@ -22,32 +22,37 @@ pub fn push(
 ) {
     let own_view = namespaces.has(Kind::Cgroup);
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
-    // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound, or the one
-    // that it stays in, if the runtime may not make it one.
-    let view =
-        |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<&Directory>| {
-            let mut options = mount.options.clone();
-            let source = match directory.filter(|_| !own_view) {
-                Some(own) if own.required => Source::Bind { path: own.path.clone(), recursive: true },
-                Some(own) => Source::OwnCgroup { path: own.path.clone(), instead: present_place(own, &host.cgroups) },
-                None => {
-                    options.data.extend(data);
-                    Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
-                }
-            };
-            let is_bind = matches!(source, Source::Bind { .. } | Source::OwnCgroup { .. });
-            let by_runtime = is_bind && host.mounts_for(namespaces);
-            Mount { destination, source, options, by_runtime, no_symlinks: true }
-        };
-    let directory = |version: Version, controllers: &[String]| {
+    // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound.
+    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<Source>| {
+        let mut options = mount.options.clone();
+        let source = directory.filter(|_| !own_view).unwrap_or_else(|| {
+            options.data.extend(data);
+            Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
+        });
+        let is_bind = !matches!(source, Source::Filesystem { .. });
+        let by_runtime = is_bind && host.mounts_for(namespaces);
+        Mount { destination, source, options, by_runtime, no_symlinks: true }
+    };
+    let directory = |version: Version, controllers: &[String], mount_point: &Path, own: &Path| {
         let same = |candidate: &&Directory| {
             candidate.version == version && (version == Version::V2 || candidate.controllers == controllers)
         };
-        cgroup.directories.iter().find(same)
+        let ours = mount_point.join(own.strip_prefix("/").unwrap_or(own));
+        match cgroup.driver {
+            // It stays in ours, and sees no more than that.
+            Driver::Nobody => Some(Source::Bind { path: ours, recursive: true }),
+            _ => cgroup.directories.iter().find(same).map(|directory| match directory.required {
+                true => Source::Bind { path: directory.path.clone(), recursive: true },
+                // It may have to stay in ours.
+                false => Source::OwnCgroup { path: directory.path.clone(), instead: ours },
+            }),
+        }
     };
+    let unified = host.cgroups.v2.as_ref();
+    let v2_directory = || unified.and_then(|unified| directory(Version::V2, &[], &unified.mount_point, &unified.own));
     match host.cgroups.mode() {
         Mode::None => {}
-        Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), directory(Version::V2, &[]))),
+        Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), v2_directory())),
         Mode::V1 | Mode::Hybrid => {
             let read_only = mount.options.own.set & attribute::RDONLY != 0;
             push(directory_of_hierarchies(&mount));
@@ -55,10 +60,11 @@ pub fn push(
                 let name = hierarchy.mount_point.file_name().map(PathBuf::from).unwrap_or_default();
                 let data = hierarchy.controllers.iter().flat_map(|controller| hierarchy_option(controller)).collect();
                 let below = mount.destination.join(&name);
-                push(view(below, "cgroup", data, directory(Version::V1, &hierarchy.controllers)));
+                let own = directory(Version::V1, &hierarchy.controllers, &hierarchy.mount_point, &hierarchy.own);
+                push(view(below, "cgroup", data, own));
             }
-            if let Some(unified) = host.cgroups.v2.as_ref().and_then(|unified| unified.mount_point.file_name()) {
-                push(view(mount.destination.join(unified), "cgroup2", Vec::new(), directory(Version::V2, &[])));
+            if let Some(name) = unified.and_then(|unified| unified.mount_point.file_name()) {
+                push(view(mount.destination.join(name), "cgroup2", Vec::new(), v2_directory()));
             }
             furnish.extend(links_of_shared_hierarchies(&mount, &host.cgroups, at));
             if read_only {
@@ -66,16 +72,6 @@ pub fn push(
             }
         }
     }
-}
-
-/// The runtime's own cgroup in the hierarchy of a directory.
-fn present_place(directory: &Directory, host: &CgroupHost) -> PathBuf {
-    let own = match directory.version {
-        Version::V1 => host.v1.iter().find(|v1| v1.mount_point == directory.mount_point).map(|v1| &v1.own),
-        Version::V2 => host.v2.as_ref().map(|unified| &unified.own),
-    };
-    let relative = own.map(|own| own.strip_prefix("/").unwrap_or(own)).unwrap_or(Path::new(""));
-    directory.mount_point.join(relative)
 }
 
 fn directory_of_hierarchies(mount: &Mount) -> Mount {

@@ -9,6 +9,7 @@ pub mod device_list;
 pub mod device_program;
 pub mod device_rules;
 pub mod devices;
+pub mod gvariant;
 pub mod hooks;
 pub mod identity;
 pub mod intel_rdt;
@@ -26,7 +27,11 @@ pub mod rootfs;
 mod rules;
 pub mod seccomp;
 pub mod sysctl;
+pub mod systemd;
 mod text;
+pub mod unit_properties;
+pub mod update;
+pub mod variant;
 pub mod version;
 
 use std::fmt;
@@ -84,6 +89,8 @@ pub struct Request<'a> {
     pub rootless: bool,
     /// `--strict`: what the specification does not allow is an error.
     pub strict: bool,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub cgroup_manager: cgroup::Manager,
     /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
     pub notify_directory: Option<&'a Path>,
     /// Variables that the runtime adds to the program's environment.
@@ -149,6 +156,8 @@ impl Plan {
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
             id: request.id,
+            manager: request.cgroup_manager,
+            annotations: spec.annotations().as_ref(),
             cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             rootless: request.rootless || host.rootless,

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::cgroup::DeviceControl;
+use super::cgroup::{DeviceControl, Driver};
 use super::device_rules::{DEVICES, STEP};
 use super::hooks::HookKind;
 use super::mount_options::attribute;
@@ -146,6 +146,17 @@ fn attributes(change: Change) -> String {
 
 impl Plan {
     fn write_cgroup(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.cgroup.driver {
+            Driver::Cgroupfs => {}
+            Driver::Nobody => line(f, "no cgroup of its own", "--cgroup-manager")?,
+            Driver::Systemd(unit) => {
+                let what = format!("have systemd ({} bus) start {} in {}", unit.id.bus, unit.id.name, unit.slice);
+                line(f, what, ConfigPath::new("linux.cgroupsPath"))?;
+                for property in &unit.properties {
+                    line(f, format_args!("  {} = {}", property.name, property.value), &property.at)?;
+                }
+            }
+        }
         for directory in &self.cgroup.directories {
             let names = directory.controllers.join(",");
             let what = format!("cgroup {:?} {} [{names}]", directory.version, directory.path.display());

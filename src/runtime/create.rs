@@ -10,7 +10,7 @@ use rustix::process::{Pid, WaitOptions};
 use super::net_devices::{self, Moved};
 use super::{Environment, delete, listener, mounts, notify, spawn};
 use crate::call;
-use crate::cgroup::{Cgroup, CgroupPaths};
+use crate::cgroup::{Cgroup, CgroupPaths, systemd};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::ConsoleSocket;
@@ -20,6 +20,7 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
+use crate::plan::cgroup::Driver;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
@@ -71,11 +72,12 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         no_new_keyring: options.no_new_keyring,
         rootless: environment.rootless,
         strict: environment.strict,
+        cgroup_manager: environment.cgroup_manager,
         notify_directory: notify.as_deref(),
         environment: &inherited.environment,
     };
     let plan = Plan::build(&config, &request, &host)?; // every error of the configuration ends here
-    check_root(&plan)?;
+    check_host(&plan)?;
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
@@ -92,6 +94,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
+    new.place(&plan, pid)?;
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
@@ -129,8 +132,11 @@ pub fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// The root must be a directory.
-pub fn check_root(plan: &Plan) -> Result<()> {
+/// What the host must have, looked at before anything is made: the root, and systemd if it is to make the cgroup.
+pub fn check_host(plan: &Plan) -> Result<()> {
+    if let Driver::Systemd(_) = plan.cgroup.driver {
+        systemd::check_runs()?;
+    }
     let path = &plan.rootfs.path;
     if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Ok(());
@@ -312,6 +318,16 @@ impl<'a> Creating<'a> {
         }
         self.container.save()?;
         Ok(pid)
+    }
+
+    /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.
+    pub fn place(&mut self, plan: &Plan, pid: i32) -> Result<()> {
+        let (Some(cgroup), record) = (&mut self.cgroup, &mut self.container.record) else { return Ok(()) };
+        if !cgroup.place(&plan.cgroup, pid)? {
+            return Ok(());
+        }
+        record.cgroup = cgroup.paths();
+        self.container.save()
     }
 
     fn state(&self) -> State<'_> {

@@ -237,12 +237,34 @@ pub fn ignore_sigpipe() {
 
 /// Blocks every signal and returns a descriptor to read them from: signalfd(2).
 pub fn signal_fd() -> Result<OwnedFd> {
-    // SAFETY: the set is initialised by sigfillset before it is read.
-    let fd = unsafe {
+    // SAFETY: sigfillset initialises the set.
+    let all = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &all, ptr::null_mut());
-        libc::signalfd(-1, &all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        all
+    };
+    block_and_watch(&all)
+}
+
+/// The same for these signals alone.
+pub fn signal_fd_of(signals: &[i32]) -> Result<OwnedFd> {
+    // SAFETY: sigemptyset initialises the set before signals are added.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        set
+    };
+    block_and_watch(&set)
+}
+
+fn block_and_watch(signals: &libc::sigset_t) -> Result<OwnedFd> {
+    // SAFETY: the set lives across both calls; no old mask is asked for.
+    let fd = unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, signals, ptr::null_mut());
+        libc::signalfd(-1, signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
     let fd = call!("signalfd"() => outcome(fd.into()))?;
     // SAFETY: a new descriptor that nobody else owns.

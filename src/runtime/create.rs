@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, WaitOptions};
 
 use super::net_devices::{self, Moved};
-use super::{Environment, delete, listener, mounts, notify, spawn};
+use super::{Environment, delete, host_mounts, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths, systemd};
 use crate::cli;
@@ -211,6 +211,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
         lacks_process: plan.program.is_none(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
+        host_mounts: host_mounts::planned(plan)?,
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -439,6 +440,8 @@ impl Drop for Creating<'_> {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
         }
+        let record = &self.container.record;
+        let _ = host_mounts::remove(&record.rootfs, &record.host_mounts);
         if let Some(cgroup) = &self.cgroup {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);

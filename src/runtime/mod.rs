@@ -7,6 +7,7 @@ mod events;
 mod exec;
 mod features;
 mod foreground;
+mod host_mounts;
 mod kill;
 mod listener;
 mod mounts;

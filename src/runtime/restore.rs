@@ -157,8 +157,9 @@ fn lay_out(rootfs: &Rootfs, top: &Path) -> Result<()> {
             continue; // criu restores what a tmpfs holds
         }
         let place = match &planned.source {
-            Source::Bind { path, recursive } => {
-                let tree = mount::clone_tree_at(rustix::fs::CWD, path, *recursive)?;
+            Source::Bind { .. } | Source::OwnCgroup { .. } => {
+                let Some((path, recursive)) = planned.source.bound(Path::exists) else { continue };
+                let tree = mount::clone_tree_at(rustix::fs::CWD, path, recursive)?;
                 let is_directory = root::is_directory(&root::stat(&tree)?);
                 let place =
                     if is_directory { root.directory(&planned.destination) } else { root.file(&planned.destination) };

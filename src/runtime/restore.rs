@@ -51,7 +51,7 @@ pub fn restore(options: &cli::Restore, environment: &Environment) -> Result<i32>
 fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, None, environment.strict)?;
     let host = host::probe(&config)?;
     let request = Request {
         id: &options.id,

@@ -246,7 +246,7 @@ pub fn attach(unit: &UnitName, below: &Path, pid: i32) -> Result<()> {
 }
 
 /// Changes properties of a running unit, until the machine's next boot.
-pub fn set_properties(unit: &UnitName, properties: &[Property]) -> Result<()> {
+fn set_properties(unit: &UnitName, properties: &[Property]) -> Result<()> {
     let explain = |error: Error| explain(error, unit, "change", "SetUnitProperties");
     let mut properties: Vec<&Property> = properties.iter().collect();
     if properties.is_empty() {

@@ -271,7 +271,8 @@ pub struct Creating<'a> {
     init: Option<Child>,
     /// Its cgroup, once made.
     pub cgroup: Option<Cgroup>,
-    resctrl: Option<Group>,
+    /// Its groups in resctrl, once made.
+    pub resctrl: Option<Group>,
     net_devices: Option<Moved>,
     /// Its terminal, until an engine has got it.
     pub console: Option<OwnedFd>,
@@ -308,16 +309,21 @@ impl<'a> Creating<'a> {
     /// Records the new init, and which directories its cgroup has cost.
     pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
-        let start = container::status::read_stat(pid).map(|stat| stat.start);
         self.init = Some(init);
+        if let Some(cgroup) = &self.cgroup {
+            self.container.record.cgroup = cgroup.paths();
+        }
+        self.record_init(pid)?;
+        Ok(pid)
+    }
+
+    /// From here on `delete --force` knows whom to kill, should we be killed.
+    pub fn record_init(&mut self, pid: i32) -> Result<()> {
+        let start = container::status::read_stat(pid).map(|stat| stat.start);
         let record = &mut self.container.record;
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
-        if let Some(cgroup) = &self.cgroup {
-            record.cgroup = cgroup.paths();
-        }
-        self.container.save()?;
-        Ok(pid)
+        self.container.save()
     }
 
     /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, mkdtemp};
 use serde::{Deserialize, Serialize};
@@ -160,7 +162,16 @@ fn own_mounts(dir: &Path, hide_cgroup2: bool) -> Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))?;
+    own_null_device(&dir.join("null"))?;
     if hide_cgroup2 { only_version_1(dir) } else { Ok(()) }
+}
+
+/// Some runtimes give the null device, which is where their output goes, to the container's user: then not the host's.
+fn own_null_device(node: &Path) -> Result<()> {
+    let none = None::<&str>;
+    mknod(node, SFlag::S_IFCHR, Mode::empty(), makedev(1, 3))?;
+    fs::set_permissions(node, fs::Permissions::from_mode(0o666))?;
+    Ok(mount(Some(node), "/dev/null", none, MsFlags::MS_BIND, none)?)
 }
 
 /// Another view of the hierarchies, without that of version 2. Taking its mount away alone would bare the directory below,

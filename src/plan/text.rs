@@ -83,6 +83,9 @@ fn describe(mount: &Mount) -> String {
     let mut text = match &mount.source {
         Source::Bind { path, recursive: false } => format!("bind {} on {target}", path.display()),
         Source::Bind { path, recursive: true } => format!("bind {} and all below on {target}", path.display()),
+        Source::OwnCgroup { path, instead } => {
+            format!("bind {}, or {}, and all below on {target}", path.display(), instead.display())
+        }
         Source::Filesystem { kind, device } => format!("mount {kind} ({device}) on {target}"),
         Source::Existing => format!("change {target}"),
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, WaitOptions};
 
 use super::net_devices::{self, Moved};
-use super::{Environment, delete, listener, mounts, notify, spawn};
+use super::{Environment, delete, host_mounts, listener, mounts, notify, spawn};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths, systemd};
 use crate::cli;
@@ -210,6 +210,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
         lacks_process: plan.program.is_none(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
+        host_mounts: host_mounts::planned(plan)?,
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -270,7 +271,8 @@ pub struct Creating<'a> {
     init: Option<Child>,
     /// Its cgroup, once made.
     pub cgroup: Option<Cgroup>,
-    resctrl: Option<Group>,
+    /// Its groups in resctrl, once made.
+    pub resctrl: Option<Group>,
     net_devices: Option<Moved>,
     /// Its terminal, until an engine has got it.
     pub console: Option<OwnedFd>,
@@ -307,16 +309,21 @@ impl<'a> Creating<'a> {
     /// Records the new init, and which directories its cgroup has cost.
     pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
-        let start = container::status::read_stat(pid).map(|stat| stat.start);
         self.init = Some(init);
+        if let Some(cgroup) = &self.cgroup {
+            self.container.record.cgroup = cgroup.paths();
+        }
+        self.record_init(pid)?;
+        Ok(pid)
+    }
+
+    /// From here on `delete --force` knows whom to kill, should we be killed.
+    pub fn record_init(&mut self, pid: i32) -> Result<()> {
+        let start = container::status::read_stat(pid).map(|stat| stat.start);
         let record = &mut self.container.record;
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
-        if let Some(cgroup) = &self.cgroup {
-            record.cgroup = cgroup.paths();
-        }
-        self.container.save()?;
-        Ok(pid)
+        self.container.save()
     }
 
     /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.
@@ -448,6 +455,8 @@ impl Drop for Creating<'_> {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
         }
+        let record = &self.container.record;
+        let _ = host_mounts::remove(&record.rootfs, &record.host_mounts);
         if let Some(cgroup) = &self.cgroup {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 
 use super::start::{late_hooks, state};
-use super::{Environment, matching, open_init};
+use super::{Environment, host_mounts, matching, open_init};
 use crate::cli;
 use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
@@ -119,6 +119,7 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
     if container.record.may_outlive_init() {
         cgroup.kill(libc::SIGKILL)?;
     }
+    host_mounts::remove(&container.record.rootfs, &container.record.host_mounts)?;
     cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
     container.record.resctrl.as_ref().map(Membership::remove).transpose()?;
     let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };

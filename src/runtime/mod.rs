@@ -7,6 +7,7 @@ mod events;
 mod exec;
 mod features;
 mod foreground;
+mod host_mounts;
 mod kill;
 mod listener;
 mod matching;
@@ -124,7 +125,7 @@ fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environme
         }
     };
     let cgroup_manager = match action {
-        Action::Create(_) | Action::Run(_) => cgroup_manager(globals, rootless),
+        Action::Create(_) | Action::Run(_) | Action::Restore(_) => cgroup_manager(globals, rootless),
         _ => Ok(Manager::default()),
     };
     let cgroup_manager = match cgroup_manager {

@@ -48,10 +48,18 @@ pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
     let (ours, theirs) = Channel::pair()?;
     let joins_user = joins.iter().any(|(kind, _)| *kind == Kind::User);
     // Namespaces of the host cannot be joined any more from inside a user namespace, and what is new must belong to it.
-    let needs_usher = joins_user || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid);
+    let needs_usher = joins_user
+        || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid)
+        || !may_come_back(&joins);
     let child =
         if needs_usher { via_usher(inheritance, joins, theirs, &ours) } else { directly(inheritance, joins, theirs) };
     child.step(|| "make the container's init").map(|child| (ours, child))
+}
+
+/// Whether we can join a pid namespace for one clone and leave it again. It takes rights over our own one, which belongs
+/// to the host, and these the root of a user namespace does not have (pid_namespaces(7), setns(2)).
+fn may_come_back(joins: &[(Kind, OwnedFd)]) -> bool {
+    !joins.iter().any(|(kind, _)| *kind == Kind::Pid) || !crate::host::identity().in_user_namespace
 }
 
 /// Opens a namespace and checks what it is: "The runtime MUST generate an error if path is not associated with a

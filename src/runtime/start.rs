@@ -1,5 +1,9 @@
 //! `start`: opens the gate and reports how the exec went.
 
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{Environment, notify, open_init};
 use crate::config;
 use crate::container::status::{self, Status, Verb};
@@ -19,6 +23,7 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
     // "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and continue the
     // lifecycle at step 12" (runtime.md, Lifecycle). Whatever else fails leaves a stopped container.
     open(&container, &lock).inspect_err(|error| {
+        await_end(&container);
         if error.config_path().is_some_and(|place| place.starts_with("hooks.startContainer")) {
             stop_and_destroy(&container, environment);
         }
@@ -26,6 +31,22 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
     run_poststart(&container, environment)?;
     drop(lock);
     notify.map_or(Ok(()), |notify| notify.forward(&container))
+}
+
+/// After a failure: waits until init has ended and its parent knows. That is containerd's shim, our caller, and dockerd
+/// has it delete the container as soon as we have failed; had it not seen the end by then, it would refuse and stay, with
+/// the container. A parent that does not care is not waited for long.
+fn await_end(container: &Container) {
+    let Ok(Some(init)) = open_init(&container.record) else { return };
+    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let _ = poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&patience));
+    for _ in 0..50 {
+        // A zombie still takes signals, pidfd_send_signal(2).
+        if process::send_signal(&init, 0).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Lets init through the gate. On return the program runs, or the error says why not.

@@ -256,7 +256,11 @@ impl Plan {
         let Some(program) = &self.program else { return line(f, "give up every right", ConfigPath::new("process")) };
         let identity = &program.identity;
         line(f, format_args!("working directory {}", identity.cwd.display()), "process.cwd")?;
-        let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
+        let groups = match (identity.keep_groups, identity.groups.is_empty()) {
+            (true, _) => " groups of the caller".to_owned(),
+            (false, true) => String::new(),
+            (false, false) => format!(" groups {:?}", identity.groups),
+        };
         line(f, format_args!("user {}:{}{groups}", identity.uid, identity.gid), "process.user")?;
         let sets = &identity.capabilities;
         for (name, set) in [

@@ -14,6 +14,7 @@ use crate::cgroup::Entrance;
 use crate::container::Record;
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
+use crate::hooks::Output;
 use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
 use crate::plan::{ConfigPath, Host, Plan};
@@ -30,6 +31,8 @@ pub struct Inheritance<'a> {
     pub gate: Gate,
     #[allow(missing_docs)]
     pub cgroup: Entrance,
+    #[allow(missing_docs)]
+    pub hook_output: &'a Output,
     #[allow(missing_docs)]
     pub preserved_fds: u32,
 }
@@ -137,8 +140,8 @@ pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
 }
 
 fn become_init(inheritance: Inheritance<'_>, joins: Vec<(Kind, OwnedFd)>, channel: Channel) -> ! {
-    let Inheritance { plan, record, gate, cgroup, preserved_fds } = inheritance;
-    init::start(init::Start { plan, record, channel, gate, cgroup, joins, preserved_fds })
+    let Inheritance { plan, record, gate, cgroup, hook_output, preserved_fds } = inheritance;
+    init::start(init::Start { plan, record, channel, gate, cgroup, joins, hook_output, preserved_fds })
 }
 
 fn via_usher(

@@ -10,9 +10,9 @@ use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::handshake::{Started, open_gate};
-use crate::hooks::{self, State};
-use crate::plan::ConfigPath;
+use crate::hooks::{self, Output, State};
 use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
+use crate::plan::{ConfigPath, annotations};
 use crate::sys::process;
 
 /// The command.
@@ -92,7 +92,9 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
     }
     let hooks = late_hooks(container)?;
     let state = state(container, "running", container.record.init_process_pid);
-    hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| stop_and_destroy(container, environment))
+    let output = Output::open(&hooks);
+    let ran = output.and_then(|output| hooks::run_all(&hooks, HookKind::Poststart, &state, &output));
+    ran.inspect_err(|_| stop_and_destroy(container, environment))
 }
 
 /// The end of a container whose hook has failed.
@@ -108,7 +110,9 @@ fn stop_and_destroy(container: &Container, environment: &Environment) {
 /// The hooks of the configuration as it was at create; nothing else of it is read.
 pub fn late_hooks(container: &Container) -> Result<Hooks> {
     let config = config::parse(container.config_text()?)?;
-    Ok(plan_hooks::plan(config.spec.hooks().as_ref(), &mut Vec::new()))
+    let mut hooks = plan_hooks::plan(config.spec.hooks().as_ref(), &mut Vec::new());
+    annotations::plan(config.spec.annotations().as_ref(), &mut Vec::new(), &mut Vec::new()).redirect(&mut hooks);
+    Ok(hooks)
 }
 
 /// The state that a hook gets.

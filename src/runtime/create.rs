@@ -59,7 +59,7 @@ pub enum Terminal {
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
     let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, options.config.as_deref(), environment.strict)?;
     let mut host = host::probe(&config)?;
     host.umask = environment.strict.then(process::umask);
     let inherited = Inherited::find(options.preserve_fds);
@@ -89,8 +89,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
     new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = new.container.record.clone();
-    let preserved_fds = inherited.count;
-    let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
+    let (preserved_fds, hook_output) = (inherited.count, &hooks::Output::open(&plan.hooks)?);
+    let inheritance =
+        spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
@@ -114,9 +115,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
     }
-    if let (Some(socket), Some(init)) = (&options.pidfd_socket, &new.init) {
-        listener::send_pidfd(socket, &init.pidfd)?;
-    }
+    new.send_pidfd(options.pidfd_socket.as_deref(), &plan)?;
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
     }
@@ -286,7 +285,7 @@ pub struct Creating<'a> {
 impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
     pub fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
-        let (container, lock) = container::reserve(&environment.root, record)?;
+        let (container, lock) = container::reserve(&environment.root, environment.root_mode, record)?;
         Ok(Creating {
             environment,
             container,
@@ -351,7 +350,17 @@ impl<'a> Creating<'a> {
 
     /// Runs the hooks of a kind, on this side.
     pub fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
-        hooks::run_all(&plan.hooks, kind, &self.state())
+        hooks::run_all(&plan.hooks, kind, &self.state(), &hooks::Output::open(&plan.hooks)?)
+    }
+
+    /// Hands init's pidfd to the sockets of the command line and of an annotation.
+    fn send_pidfd(&self, socket: Option<&Path>, plan: &Plan) -> Result<()> {
+        let Some(init) = &self.init else { return Ok(()) };
+        socket.map_or(Ok(()), |socket| listener::send_pidfd(socket, &init.pidfd))?;
+        let receiver = plan.annotations.pidfd_receiver.as_deref();
+        receiver
+            .map_or(Ok(()), |socket| listener::send_pidfd(socket, &init.pidfd))
+            .at("annotations[\"run.oci.pidfd_receiver\"]")
     }
 
     /// Sends init a word. It may have died since its last one: of its own filter, by a

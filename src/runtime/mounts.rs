@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Message};
 use crate::plan::devices::Node;
 use crate::plan::mount_options::{Recursion, attribute, ms};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::Mount;
 use crate::plan::namespaces::{IdMap, Kind};
 use crate::plan::rootfs::What;
 use crate::plan::{ConfigPath, Host, Plan};
@@ -35,10 +35,10 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
         What::Node(node) => return make_node(node, plan).step(|| step.what.to_string()).at(step.at),
         _ => return Err(Error::new("init asks for a mount at another step")),
     };
-    let Source::Bind { path, recursive } = &planned.source else {
+    let Some((path, recursive)) = planned.source.bound(Path::exists) else {
         return Err(Error::new("init asks for a mount that it can make"));
     };
-    make_bind(planned, path, *recursive, init, host)
+    make_bind(planned, path, recursive, init, host)
         .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
         .step(|| step.what.to_string())
         .at(step.at)

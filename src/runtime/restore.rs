@@ -52,7 +52,7 @@ pub fn restore(options: &cli::Restore, environment: &Environment) -> Result<i32>
 fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, None, environment.strict)?;
     let host = host::probe(&config)?;
     let request = Request {
         id: &options.id,
@@ -161,8 +161,9 @@ fn lay_out(rootfs: &Rootfs, top: &Path) -> Result<()> {
             continue; // criu restores what a tmpfs holds
         }
         let place = match &planned.source {
-            Source::Bind { path, recursive } => {
-                let tree = mount::clone_tree_at(rustix::fs::CWD, path, *recursive)?;
+            Source::Bind { .. } | Source::OwnCgroup { .. } => {
+                let Some((path, recursive)) = planned.source.bound(Path::exists) else { continue };
+                let tree = mount::clone_tree_at(rustix::fs::CWD, path, recursive)?;
                 let is_directory = root::is_directory(&root::stat(&tree)?);
                 let place =
                     if is_directory { root.directory(&planned.destination) } else { root.file(&planned.destination) };

@@ -44,7 +44,7 @@ fn delegated(lab: &Lab) -> Result<Container<'_>> {
     let mut container = lab.container()?.user_namespace(USER).unshare("cgroup");
     if !Path::new("/sys/kernel/cgroup/delegate").exists() {
         // In a user namespace the kernel mounts no sysfs where something is hidden in the host's.
-        container = container.unmount("/sys");
+        container = container.unmount("/sys").mount("tmpfs", "tmpfs", "/sys", &["mode=755"]);
     }
     Ok(container.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev"]))
 }

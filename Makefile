@@ -37,7 +37,7 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo compare nightly clean FORCE conformance conformance-build conformance-coverage \
+	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
 help:
@@ -49,18 +49,55 @@ help:
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
 	@echo "make quick    the same without the slow link: what the tests run"
+	@echo "make install  that, man pages and completions below PREFIX (/usr/local) and DESTDIR"
+	@echo "make deb      a Debian package of the same, with cargo-deb, in build/"
+	@echo "make docs completions  the man pages and completions anew, from the command line that is parsed"
 	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  the tests again, longer"
 	@echo "make clean    remove all that was built"
 
+release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 release: deps-build
 	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC)
 	@scripts/static.sh $(RELEASE)
 
 quick:
 	$(CARGO) rustc --locked --profile quick --bin minicon -- $(STATIC)
+
+# Both are committed, and a test of xtask fails if they are not what these would write.
+docs:
+	$(CARGO) run --locked --quiet -p xtask -- man docs/man
+
+completions:
+	$(CARGO) run --locked --quiet -p xtask -- completions completions
+
+PREFIX ?= /usr/local
+# Where the shells look, below PREFIX.
+BASH_COMPLETIONS := share/bash-completion/completions
+ZSH_COMPLETIONS := share/zsh/site-functions
+FISH_COMPLETIONS := share/fish/vendor_completions.d
+
+# What is installed is what `make release` has left, so that root compiles nothing. DESTDIR for packages.
+install:
+	@test -x $(RELEASE) || { echo "make release first" >&2; exit 1; }
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/minicon
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -D -m 644 completions/minicon.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETIONS)/minicon
+	install -D -m 644 completions/_minicon $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_minicon
+	install -D -m 644 completions/minicon.fish $(DESTDIR)$(PREFIX)/$(FISH_COMPLETIONS)/minicon.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/minicon $(DESTDIR)$(PREFIX)/$(BASH_COMPLETIONS)/minicon \
+		$(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_minicon $(DESTDIR)$(PREFIX)/$(FISH_COMPLETIONS)/minicon.fish \
+		$(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man8/%,$(wildcard docs/man/*.8))
+
+# What is in the package is in Cargo.toml, package.metadata.deb.
+deb: release
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo install cargo-deb --locked" >&2; exit 1; }
+	$(CARGO) deb --locked --no-build --no-strip --output build/
 
 probe: $(PROBE)
 
@@ -83,6 +120,7 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --lib --test tidy
+	$(CARGO) test --locked --quiet -p xtask
 	$(CARGO) test --locked --quiet -p conformance --lib
 
 deps:

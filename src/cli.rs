@@ -1,12 +1,14 @@
 //! Every flag and subcommand; no logic, which is in [`parse`](self::parse()). Names and meanings are runc's, so that
 //! engines notice no difference.
 
+mod diagnose;
 mod parse;
 
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+pub use self::diagnose::{Check, Explain, Trace};
 pub use self::parse::{called, parse};
 
 /// Flags before the subcommand.
@@ -30,6 +32,12 @@ pub struct Globals {
     /// Tolerate cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub rootless: String,
+    /// File to append to what is done, step by step, and how long it takes [default: $MINICON_TRACE]
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// tree, json (a line a step) or chrome (for Perfetto) [default: by the file's name: .json is chrome, .jsonl is json]
+    #[arg(long, value_name = "FORMAT")]
+    pub trace_format: Option<String>,
 }
 
 /// Flags that create and run share.
@@ -323,7 +331,34 @@ pub enum Action {
     List(List),
     Spec(Spec),
     Features(Features),
+    Explain(Explain),
+    Check(Check),
+    Trace(Trace),
     Version,
+}
+
+impl Action {
+    /// The command's name, and that of the container if it is about one.
+    pub fn names(&self) -> (&'static str, &str) {
+        match self {
+            Action::Create(options) => ("create", &options.id),
+            Action::Start(options) => ("start", &options.id),
+            Action::State(options) => ("state", &options.id),
+            Action::Kill(options) => ("kill", &options.id),
+            Action::Delete(options) => ("delete", &options.id),
+            Action::Run(options) => ("run", &options.create.id),
+            Action::Exec(options) => ("exec", &options.id),
+            Action::Checkpoint(options) => ("checkpoint", &options.id),
+            Action::Restore(options) => ("restore", &options.id),
+            Action::List(_) => ("list", ""),
+            Action::Spec(_) => ("spec", ""),
+            Action::Features(_) => ("features", ""),
+            Action::Explain(_) => ("explain", ""),
+            Action::Check(_) => ("check", ""),
+            Action::Trace(_) => ("trace", ""),
+            Action::Version => ("version", ""),
+        }
+    }
 }
 
 /// One row a subcommand: its name, what it does, its flags, and how they are read.
@@ -380,5 +415,20 @@ const ENTRIES: &[Entry] = &[
     }),
     entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
     entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),
+    entry!(
+        "explain",
+        "Print, step by step, what create and start will do; does nothing",
+        "a maximum of 1 argument(s)",
+        Explain,
+        Action::Explain
+    ),
+    entry!(
+        "check",
+        "Tell what would fail on this machine, and the remedy; does nothing",
+        "a maximum of 1 argument(s)",
+        Check,
+        Action::Check
+    ),
+    entry!("trace", "Draw what --trace has recorded", EXACTLY_ONE, Trace, Action::Trace),
     entry!("features", "Print what this runtime supports as JSON", "exactly 0 argument(s)", Features, Action::Features),
 ];

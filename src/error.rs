@@ -68,11 +68,7 @@ impl Error {
         debug_assert!(!problems.is_empty());
         let more = if problems.is_empty() { Vec::new() } else { problems.split_off(1) };
         let Some(first) = problems.pop() else { return Error::new("the configuration is not valid") };
-        let message = match more.len() {
-            0 => first.message,
-            n => format!("{} (and {n} more)", first.message),
-        };
-        Error(Box::new(Record { message, at: Some(first.at), more, ..Record::default() }))
+        Error(Box::new(Record { message: first.message, at: Some(first.at), more, ..Record::default() }))
     }
 
     /// Says what was being done. The innermost step wins: it is the most exact.
@@ -117,6 +113,13 @@ impl Error {
         self.0.at.as_deref()
     }
 
+    /// What is wrong with the configuration, one problem each; none if it is something else that failed.
+    pub fn problems(&self) -> Vec<Problem> {
+        let Record { step, message, at: Some(at), call: None, more, .. } = &*self.0 else { return Vec::new() };
+        let first = step.is_empty().then(|| Problem::new(at, message));
+        first.into_iter().chain(more.iter().cloned()).collect()
+    }
+
     /// The first line, which stands alone: engines show only that.
     pub fn headline(&self) -> String {
         let record = &self.0;
@@ -134,7 +137,10 @@ impl Error {
         if record.step.is_empty() && record.call.is_none() {
             part(record.at.as_deref().unwrap_or_default());
         }
-        part(&record.message);
+        match record.more.len() {
+            0 => part(&record.message),
+            count => part(&format!("{} (and {count} more)", record.message)),
+        }
         if let Some(call) = &record.call {
             part(&call.to_string());
         }
@@ -174,7 +180,8 @@ impl Error {
         fields
     }
 
-    fn effective_hint(&self) -> Option<String> {
+    /// The hint that the step gave, or else the one in the table.
+    pub fn effective_hint(&self) -> Option<String> {
         let record = &self.0;
         record.hint.clone().or_else(|| record.call.as_ref().and_then(hint_for).map(str::to_owned))
     }

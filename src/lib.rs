@@ -16,6 +16,7 @@ pub mod sys;
 pub mod config;
 pub mod host;
 pub mod plan;
+pub mod trace;
 
 pub mod cgroup;
 pub mod console;

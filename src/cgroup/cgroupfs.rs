@@ -13,6 +13,8 @@ use super::{Cgroup, Member, Presence, files};
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Directory, Version, When};
+use crate::plan::steps::id;
+use crate::trace::{self, Outcome};
 
 impl Cgroup {
     /// Makes the directories of a plan, with their parents, ready to be joined. On failure everything that was made
@@ -21,7 +23,7 @@ impl Cgroup {
         let mut new = Creating { cgroup: Cgroup::default(), made: Vec::new() };
         for directory in &plan.directories {
             let limited = plan.writes.iter().any(|write| write.directory == new.cgroup.members.len());
-            new.add(directory, limited)?;
+            trace::conditional(|| id::directory(directory), || new.add(directory, limited))?;
         }
         new.cgroup.refuse_occupied()?;
         for (index, directory) in plan.directories.iter().enumerate() {
@@ -107,7 +109,7 @@ struct Creating {
 }
 
 impl Creating {
-    fn add(&mut self, directory: &Directory, limited: bool) -> Result<()> {
+    fn add(&mut self, directory: &Directory, limited: bool) -> Result<Outcome> {
         let made =
             check_may_join(directory).and_then(|()| make(&directory.path, &directory.mount_point, &mut self.made));
         let presence = match made {
@@ -123,7 +125,7 @@ impl Creating {
             presence,
             required: directory.required,
         });
-        Ok(())
+        Ok(if presence == Presence::Absent { Outcome::Skipped } else { Outcome::Done })
     }
 
     fn release(mut self) -> Cgroup {

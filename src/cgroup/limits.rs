@@ -8,6 +8,8 @@ use rustix::io::Errno;
 use super::{Cgroup, Member, Presence, files};
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{Before, CgroupPlan, FileWrite, Version, When};
+use crate::plan::steps::id;
+use crate::trace::{self, Outcome};
 
 impl Cgroup {
     /// Writes the limits and device rules of the plan that the cgroups were created for, or of an update.
@@ -47,10 +49,14 @@ impl Cgroup {
     }
 
     pub(super) fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
-        let Some(member) = self.members.get(write.directory) else { return Ok(()) };
+        trace::conditional(|| id::write(write), || self.write_if_due(write, last))
+    }
+
+    fn write_if_due<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<Outcome> {
+        let Some(member) = self.members.get(write.directory) else { return Ok(Outcome::Skipped) };
         let new = member.presence == Presence::New;
         if member.presence == Presence::Absent || (new && write.when == When::Existing) {
-            return Ok(());
+            return Ok(Outcome::Skipped);
         }
         let result = match &write.before {
             _ if new => last.write(write, &write.value, member),
@@ -67,6 +73,7 @@ impl Cgroup {
             (Err(error), _) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
             (result, _) => result.map_err(|error| explain(error, write, member)),
         }
+        .map(|()| Outcome::Done)
     }
 }
 

@@ -36,6 +36,8 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         debug: false,
         systemd_cgroup: false,
         rootless: "auto".to_owned(),
+        trace: None,
+        trace_format: None,
     };
     let mut position = 1;
     loop {
@@ -59,6 +61,8 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
                     "--log" => globals.log = Some(PathBuf::from(value)),
                     "--log-format" => globals.log_format = text.to_owned(),
                     "--rootless" => globals.rootless = text.to_owned(),
+                    "--trace" => globals.trace = Some(PathBuf::from(value)),
+                    "--trace-format" => globals.trace_format = Some(text.to_owned()),
                     _ => return None,
                 }
             }
@@ -125,7 +129,7 @@ fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> 
 }
 
 /// The global flags that take the next word as their value.
-const GLOBALS_WITH_VALUE: [&str; 4] = ["--root", "--log", "--log-format", "--rootless"];
+const GLOBALS_WITH_VALUE: [&str; 6] = ["--root", "--log", "--log-format", "--rootless", "--trace", "--trace-format"];
 
 fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
@@ -166,6 +170,7 @@ const LONG_FLAGS: &[&str] = &[
     "force",
     "format",
     "help",
+    "id",
     "ignore-paused",
     "image-path",
     "keep",
@@ -199,9 +204,12 @@ const LONG_FLAGS: &[&str] = &[
     "tcp-close",
     "tcp-established",
     "tcp-skip-in-flight",
+    "trace",
+    "trace-format",
     "tty",
     "user",
     "version",
+    "why",
     "work-path",
 ];
 
@@ -262,6 +270,7 @@ const SWITCHES: &[&str] = &[
     "tcp-established",
     "tcp-skip-in-flight",
     "tty",
+    "why",
 ];
 
 #[cfg(test)]
@@ -290,6 +299,9 @@ mod tests {
             "minicon delete --force --force c",
             "minicon spec --rootless",
             "minicon list -f json",
+            "minicon --trace /t.json --trace-format=tree explain --why -f json /b",
+            "minicon check",
+            "minicon trace /t.json",
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             let plain = parse_plainly(&words).expect("the plain way");

@@ -24,8 +24,9 @@ mod resources_v1;
 mod resources_v2;
 pub mod rootfs;
 pub mod seccomp;
+pub mod steps;
 pub mod sysctl;
-mod text;
+pub mod text;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -182,7 +183,20 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether init needs a /proc of its own for what it writes there.
+    pub fn needs_proc(&self) -> bool {
+        !self.sysctls.is_empty() || self.program.identity.label.is_some()
+    }
+}
+
 impl Program {
+    /// Whether the filter is the last thing before the exec, and so as narrow as it can be: with no_new_privs it needs no
+    /// right. One that notifies is loaded earlier, because its listener is still to be handed over.
+    pub fn loads_filter_last(&self) -> bool {
+        self.identity.no_new_privileges && self.seccomp.as_ref().is_some_and(|filter| !filter.notify)
+    }
+
     /// Decides the program of a container, or one that joins it.
     pub fn plan(
         process: &Process,

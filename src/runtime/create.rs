@@ -23,9 +23,11 @@ use crate::log;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
+use crate::plan::steps::{Stage, id};
 use crate::plan::{ConfigPath, Host, Plan, Request};
 use crate::resctrl::{Group, Membership};
 use crate::sys::process::{self, Child};
+use crate::trace;
 
 /// A container that was created: what `run` goes on with.
 #[derive(Debug)]
@@ -77,33 +79,39 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
-    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, &options.id)?)?; // dropped = undone
+    let mut stage = trace::enter(Stage::Prepare);
+    let record = record(&config, &plan, &bundle, &options.id)?;
+    let mut new = trace::step(|| id::STATE, || Creating::reserve(environment, record))?; // dropped = undone
     new.write_file("config.json", &config.text)?;
     notify.as_deref().map(notify::make_directory).transpose()?;
-    let gate = Gate::create(&new.container.directory)?;
+    let gate = trace::step(|| id::GATE, || Gate::create(&new.container.directory))?;
     new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
-    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
+    new.resctrl = plan.intel_rdt.as_ref().map(|rdt| trace::step(|| id::RESCTRL, || Group::make(rdt))).transpose()?;
     let record = new.container.record.clone();
     let preserved_fds = inherited.count;
     let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
-    let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
+    let pid = trace::step(|| id::RECORD, || new.adopt(init))?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
+    stage.next(Stage::Admit);
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
-        plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
+        plan.cgroup.owner.map(|owner| trace::step(|| id::CGROUP_OWNER, || cgroup.give_to(owner))).transpose()?;
     }
-    new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
+    new.resctrl.as_ref().map(|group| trace::step(|| id::RESCTRL_ADMIT, || group.admit(pid))).transpose()?;
     set_oom_score(&plan, pid)?;
     new.net_devices = net_devices::move_in(&plan, pid)?;
+    stage.end();
     new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
     environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
+    let mut stage = trace::enter(Stage::Hooks);
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
+    stage.next(Stage::Commit);
     new.tell(&channel, &Message::HooksDone)?;
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
@@ -115,7 +123,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
     }
-    new.commit(&channel, plan) // the status becomes created; nothing is undone now
+    let created = trace::step(|| id::COMMIT, || new.commit(&channel, plan))?; // the status becomes created; nothing is undone now
+    stage.end();
+    Ok(created)
 }
 
 /// The bundle's directory, absolute.
@@ -214,7 +224,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
 /// "oomScoreAdj: If set, the runtime MUST set oom_score_adj to the given value" (config.md).
 fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
     let Some(value) = plan.program.limits.oom_score_adjustment else { return Ok(()) };
-    set_oom_score_of(pid, value)
+    trace::step(|| id::OOM_SCORE, || set_oom_score_of(pid, value))
 }
 
 /// Writes `/proc/PID/oom_score_adj`.
@@ -230,10 +240,13 @@ pub fn set_oom_score_of(pid: i32, value: i32) -> Result<()> {
 /// The limits of a process that is about to become the program: set by us, as it may lack the rights (its user namespace
 /// has none over limits), and while its user is still ours: another's limits need CAP_SYS_RESOURCE, see prlimit(2).
 pub fn set_rlimits(rlimits: &[Rlimit], pid: i32) -> Result<()> {
+    let stage = trace::enter(Stage::Limit);
     rlimits.iter().try_for_each(|limit| {
-        let set = process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
-        set.step(|| format!("set {}", limit.name)).at(limit.at)
-    })
+        let set = || process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
+        trace::step(|| id::rlimit(limit), set).step(|| format!("set {}", limit.name)).at(limit.at)
+    })?;
+    stage.end();
+    Ok(())
 }
 
 /// Writes the pid alone, and replaces the file whole: somebody waits for it.

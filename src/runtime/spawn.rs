@@ -16,8 +16,10 @@ use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
 use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
+use crate::plan::steps::id;
 use crate::plan::{ConfigPath, Host, Plan};
 use crate::sys::process::{self, Child, Cloned};
+use crate::trace;
 
 /// What init inherits; see [`init::Start`].
 #[derive(Debug)]
@@ -46,9 +48,11 @@ pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
     let joins_user = joins.iter().any(|(kind, _)| *kind == Kind::User);
     // Namespaces of the host cannot be joined any more from inside a user namespace, and what is new must belong to it.
     let needs_usher = joins_user || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid);
-    let child =
-        if needs_usher { via_usher(inheritance, joins, theirs, &ours) } else { directly(inheritance, joins, theirs) };
-    child.step(|| "make the container's init").map(|child| (ours, child))
+    let clone = || match needs_usher {
+        true => via_usher(inheritance, joins, theirs, &ours),
+        false => directly(inheritance, joins, theirs),
+    };
+    trace::step(|| id::CLONE, clone).step(|| "make the container's init").map(|child| (ours, child))
 }
 
 /// Opens a namespace and checks what it is: "The runtime MUST generate an error if path is not associated with a
@@ -67,7 +71,8 @@ pub fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
             Err(_) => Err(Error::new(format!("{} is not a namespace", join.path.display()))),
         }
     };
-    let fd = opened().step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
+    let fd = trace::step(|| id::open(join.kind), opened);
+    let fd = fd.step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
     Ok((join.kind != Kind::User || !is_own(&fd, Kind::User)).then_some((join.kind, fd)))
 }
 
@@ -124,7 +129,7 @@ fn directly(inheritance: Inheritance<'_>, mut joins: Vec<(Kind, OwnedFd)>, chann
 pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
     let own = "/proc/self/ns/pid";
     let own = call!("open"(own) => rustix::fs::open(own, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
-    process::setns(target, Kind::Pid.flag()).step(|| "join the pid namespace")?;
+    init::join_namespace(Kind::Pid, target)?;
     Ok(own)
 }
 
@@ -194,9 +199,8 @@ pub fn through_usher(
 /// Namespaces that belong to the host must be joined before the user namespace, those that belong to it after; which is
 /// which only trying tells.
 fn join_all(joins: &[(Kind, OwnedFd)]) -> Result<()> {
-    let join = |(kind, fd): &(Kind, OwnedFd)| {
-        process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))
-    };
+    trace::become_init();
+    let join = |(kind, fd): &(Kind, OwnedFd)| init::join_namespace(*kind, fd);
     let user = joins.iter().find(|(kind, _)| *kind == Kind::User);
     let mut later = Vec::new();
     for other in joins.iter().filter(|(kind, _)| *kind != Kind::User) {
@@ -227,10 +231,11 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
         // "setgroups must be denied before a process without privileges may map its group", user_namespaces(7).
         write(&format!("/proc/{pid}/setgroups"), "deny")?;
     }
-    for (file, program, map, at) in
-        [("gid_map", "newgidmap", gids, "linux.gidMappings"), ("uid_map", "newuidmap", uids, "linux.uidMappings")]
-    {
-        let mapped = match unprivileged && !single {
+    for (name, file, program, map, at) in [
+        (id::GID_MAP, "gid_map", "newgidmap", gids, "linux.gidMappings"),
+        (id::UID_MAP, "uid_map", "newuidmap", uids, "linux.uidMappings"),
+    ] {
+        let mapped = || match unprivileged && !single {
             true => run_map_program(program, pid, map),
             false => {
                 let lines: String =
@@ -238,7 +243,7 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
                 write(&format!("/proc/{pid}/{file}"), &lines)
             }
         };
-        mapped.step(|| "write the id map").at(ConfigPath::new(at))?;
+        trace::step(|| name, mapped).step(|| "write the id map").at(ConfigPath::new(at))?;
     }
     Ok(())
 }

@@ -9,7 +9,9 @@ use crate::handshake::{Started, open_gate};
 use crate::hooks::{self, State};
 use crate::plan::ConfigPath;
 use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
+use crate::plan::steps::{Stage, id};
 use crate::sys::process;
+use crate::trace;
 
 /// The command.
 pub fn start(id: &str, environment: &Environment) -> Result<()> {
@@ -25,7 +27,11 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
 /// Lets init through the gate. On return the program runs, or the error says why not.
 pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
     let refused = |status| status::permit(Verb::Start, status, &container.record.id);
-    match open_gate(&container.directory)? {
+    let stage = trace::enter(Stage::Open);
+    let opened = trace::step(|| id::GATE_OPEN, || open_gate(&container.directory))?;
+    end_exec(opened.as_ref());
+    stage.end();
+    match opened {
         // Nobody waits: somebody else has started it, or it has died, since we looked.
         None => match container.status()? {
             Status::Created => Err(Error::new("init does not wait at its gate")),
@@ -41,6 +47,15 @@ pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
             }
             _ => Ok(()),
         },
+    }
+}
+
+/// For the trace: init could not tell how its last step went.
+fn end_exec(opened: Option<&Started>) {
+    match opened {
+        Some(Started::Yes) => trace::end(id::EXECVE, None),
+        Some(Started::Failed(error)) => trace::end(id::EXECVE, Some(error)),
+        Some(Started::Died) | None => {}
     }
 }
 
@@ -60,6 +75,7 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
     if !container.record.has_late_hooks {
         return Ok(());
     }
+    let stage = trace::enter(Stage::Started);
     let hooks = late_hooks(container)?;
     let state = state(container, "running", container.record.init_process_pid);
     hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| {
@@ -71,7 +87,9 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
                 .log
                 .warning(&format!("destroy the container after its poststart hook failed: {}", error.headline()));
         }
-    })
+    })?;
+    stage.end();
+    Ok(())
 }
 
 /// The hooks of the configuration as it was at create; nothing else of it is read.

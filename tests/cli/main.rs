@@ -27,5 +27,6 @@ mod rootless;
 mod scheduling;
 mod seccomp;
 mod support;
+mod trace;
 mod tty;
 mod zz;

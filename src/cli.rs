@@ -38,6 +38,9 @@ pub struct Globals {
     /// tree, json (a line a step) or chrome (for Perfetto) [default: by the file's name: .json is chrome, .jsonl is json]
     #[arg(long, value_name = "FORMAT")]
     pub trace_format: Option<String>,
+    /// Refuse what the specification does, also where engines rely on more
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Flags that create and run share.
@@ -289,6 +292,99 @@ pub struct Restore {
     pub id: String,
 }
 
+/// `update`. The values are text, as runc takes them: an empty one counts as not given.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Update {
+    /// File with the resources as JSON, as in config.json, or - for stdin; all other flags are then ignored
+    #[arg(short, long, value_name = "FILE", allow_hyphen_values = true)]
+    pub resources: Option<String>,
+    /// Weight of block I/O, from 10 to 1000
+    #[arg(long, value_name = "WEIGHT", allow_hyphen_values = true)]
+    pub blkio_weight: Option<String>,
+    /// Period of the CPU quota, in microseconds
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    pub cpu_period: Option<String>,
+    /// CPU time in each period, in microseconds; -1 for no limit
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    pub cpu_quota: Option<String>,
+    /// CPU time that may be saved up for a burst, in microseconds
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    pub cpu_burst: Option<String>,
+    /// CPU shares, relative to other containers
+    #[arg(long, value_name = "SHARES", allow_hyphen_values = true)]
+    pub cpu_share: Option<String>,
+    /// Period of the realtime quota, in microseconds
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    pub cpu_rt_period: Option<String>,
+    /// Realtime CPU time in each period, in microseconds
+    #[arg(long, value_name = "USEC", allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<String>,
+    /// 1 to run only when nothing else does (SCHED_IDLE), 0 not to
+    #[arg(long, value_name = "0|1", allow_hyphen_values = true)]
+    pub cpu_idle: Option<String>,
+    /// Processors to run on, such as 0-2,7
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes to allocate from
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    pub cpuset_mems: Option<String>,
+    /// Obsolete and ignored
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub kernel_memory: Option<String>,
+    /// Obsolete and ignored
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub kernel_memory_tcp: Option<String>,
+    /// Limit of memory, such as 512m; -1 for none, of swap neither
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory: Option<String>,
+    /// Memory that is kept when the host runs short
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory_reservation: Option<String>,
+    /// Limit of memory and swap together; -1 for no limit of swap
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Limit of processes; -1 for none
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub pids_limit: Option<String>,
+    /// Schema of the level 3 cache, for Intel RDT
+    #[arg(long, value_name = "SCHEMA", allow_hyphen_values = true)]
+    pub l3_cache_schema: Option<String>,
+    /// Schema of memory bandwidth, for Intel RDT
+    #[arg(long, value_name = "SCHEMA", allow_hyphen_values = true)]
+    pub mem_bw_schema: Option<String>,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `events`.
+#[derive(Debug, Clone, Args)]
+pub struct Events {
+    /// Time between two statistics, such as 500ms or 1m30s
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_hyphen_values = true)]
+    pub interval: String,
+    /// Print the statistics once
+    #[arg(long)]
+    pub stats: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `ps`.
+#[derive(Debug, Clone, Args)]
+pub struct Ps {
+    /// table or json
+    #[arg(short, long, default_value = "table")]
+    pub format: String,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Options of ps(1) [default: -ef]
+    #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
 /// `list`.
 #[derive(Debug, Clone, Args)]
 pub struct List {
@@ -328,6 +424,11 @@ pub enum Action {
     Exec(Box<Exec>),
     Checkpoint(Box<Checkpoint>),
     Restore(Box<Restore>),
+    Pause(One),
+    Resume(One),
+    Update(Box<Update>),
+    Events(Events),
+    Ps(Ps),
     List(List),
     Spec(Spec),
     Features(Features),
@@ -335,30 +436,6 @@ pub enum Action {
     Check(Check),
     Trace(Trace),
     Version,
-}
-
-impl Action {
-    /// The command's name, and that of the container if it is about one.
-    pub fn names(&self) -> (&'static str, &str) {
-        match self {
-            Action::Create(options) => ("create", &options.id),
-            Action::Start(options) => ("start", &options.id),
-            Action::State(options) => ("state", &options.id),
-            Action::Kill(options) => ("kill", &options.id),
-            Action::Delete(options) => ("delete", &options.id),
-            Action::Run(options) => ("run", &options.create.id),
-            Action::Exec(options) => ("exec", &options.id),
-            Action::Checkpoint(options) => ("checkpoint", &options.id),
-            Action::Restore(options) => ("restore", &options.id),
-            Action::List(_) => ("list", ""),
-            Action::Spec(_) => ("spec", ""),
-            Action::Features(_) => ("features", ""),
-            Action::Explain(_) => ("explain", ""),
-            Action::Check(_) => ("check", ""),
-            Action::Trace(_) => ("trace", ""),
-            Action::Version => ("version", ""),
-        }
-    }
 }
 
 /// One row a subcommand: its name, what it does, its flags, and how they are read.
@@ -413,6 +490,13 @@ const ENTRIES: &[Entry] = &[
     entry!("restore", "Make a container again from saved files, with criu", EXACTLY_ONE, Restore, |restore| {
         Action::Restore(Box::new(restore))
     }),
+    entry!("pause", "Stop every process of a container where it stands", EXACTLY_ONE, One, Action::Pause),
+    entry!("resume", "Let the processes of a paused container go on", EXACTLY_ONE, One, Action::Resume),
+    entry!("update", "Change the limits of a container", EXACTLY_ONE, Update, |update| {
+        Action::Update(Box::new(update))
+    }),
+    entry!("events", "Print statistics and out-of-memory events of a container", EXACTLY_ONE, Events, Action::Events),
+    entry!("ps", "Show the processes of a container", "a minimum of 1 argument(s)", Ps, Action::Ps),
     entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
     entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),
     entry!(

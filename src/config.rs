@@ -3,9 +3,11 @@
 //! The crate refuses a whole document for a few values that the specification wants tolerated or that are valid. They
 //! are mended here, in one place, and only after a first parse has failed, so that a good document costs nothing.
 
+mod strict;
+
 use std::path::Path;
 
-use oci_spec::runtime::{Capability, PosixRlimitType, Process, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -25,8 +27,9 @@ pub struct Config {
     pub problems: Vec<Problem>,
 }
 
-/// Reads `config.json` of a bundle directory (runtime-spec, bundle.md).
-pub fn read_bundle(bundle: &Path) -> Result<Config> {
+/// Reads `config.json` of a bundle directory (runtime-spec, bundle.md); with `strict`, all that the specification
+/// requires must be there.
+pub fn read_bundle(bundle: &Path, strict: bool) -> Result<Config> {
     let file = bundle.join("config.json");
     let text = std::fs::read(&file).map_err(|error| match error.kind() {
         // Engines know these words.
@@ -36,7 +39,11 @@ pub fn read_bundle(bundle: &Path) -> Result<Config> {
         }
         _ => Error::new(format!("read {}: {error}", file.display())),
     })?;
-    parse(text)
+    let mut config = parse(text)?;
+    if strict {
+        config.problems.extend(strict::problems(&config.text));
+    }
+    Ok(config)
 }
 
 /// Parses a configuration document.
@@ -50,6 +57,12 @@ pub fn read_process(file: &Path) -> Result<(Process, Vec<String>)> {
     let text = std::fs::read(file).map_err(|error| Error::new(format!("read {}: {error}", file.display())))?;
     let (process, found) = parse_document::<Process>(&text, "the process document", "")?;
     if found.problems.is_empty() { Ok((process, found.warnings)) } else { Err(Error::config(found.problems)) }
+}
+
+/// Parses the resources document of `update --resources`: `linux.resources` of the specification.
+pub fn parse_resources(text: &[u8]) -> Result<LinuxResources> {
+    let (resources, _) = parse_document::<LinuxResources>(text, "the resources document", "")?;
+    Ok(resources)
 }
 
 /// What was noticed while a document was mended.
@@ -78,8 +91,10 @@ fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -
 
 /// Takes out or rewrites the values that the crate `oci-spec` refuses although they are no reason to fail.
 fn mend(document: &mut Value, process: &str, found: &mut Found) {
+    mend_foreign(document);
     let process = if process.is_empty() { Some(&mut *document) } else { document.get_mut(process) };
-    if let Some(process) = process {
+    if let Some(process) = process.filter(|process| process.is_object()) {
+        mend_console_size(process);
         mend_required(process);
         mend_rlimits(process, &mut found.problems);
         mend_capabilities(process, &mut found.warnings);
@@ -94,6 +109,22 @@ fn mend(document: &mut Value, process: &str, found: &mut Found) {
                 device.entry("minor").or_insert(0.into());
             }
         }
+    }
+}
+
+/// Sections for other platforms say nothing here, and the last two are no property of the specification at this place.
+fn mend_foreign(document: &mut Value) {
+    let Some(document) = document.as_object_mut() else { return };
+    for name in ["freebsd", "solaris", "windows", "vm", "zos", "uidMappings", "gidMappings"] {
+        document.remove(name);
+    }
+}
+
+/// "Runtimes MUST ignore `consoleSize` if `terminal` is `false` or unset." (config.md, Process)
+fn mend_console_size(process: &mut Value) {
+    let has_terminal = process.get("terminal").and_then(Value::as_bool).unwrap_or(false);
+    if let Some(process) = process.as_object_mut().filter(|_| !has_terminal) {
+        process.remove("consoleSize");
     }
 }
 
@@ -194,6 +225,24 @@ mod tests {
     fn the_wrong_shape_is_named() {
         let error = parse(br#"{"ociVersion":"1.3.0","mounts":[{"destination":7}]}"#.to_vec()).expect_err("a number");
         assert_eq!(error.config_path(), Some("mounts[0].destination"));
+    }
+
+    #[test]
+    fn resources_are_read_as_engines_send_them() {
+        // Docker's and podman's, as captured; and what a later version of the specification may add.
+        for text in [
+            r#"{"memory":{"limit":50331648,"reservation":0,"swap":50331648,"kernel":0},"cpu":{"shares":0,"quota":25000,"period":100000},"pids":{"limit":128},"blockIO":{"weight":0}}"#,
+            r#"{"cpu":{"quota":25000,"period":100000}}"#,
+            r#"{"cpu":{"cores":7},"future":[]}"#,
+            r#"{"memory":null,"pids":{}}"#,
+            "{}",
+        ] {
+            assert!(parse_resources(text.as_bytes()).is_ok(), "{text}");
+        }
+        let error = parse_resources(br#"{"memory":{"limit":"64m"}}"#).expect_err("text, no number");
+        assert_eq!(error.config_path(), Some("memory.limit"));
+        let error = parse_resources(b"{").expect_err("cut off");
+        assert!(error.headline().starts_with("the resources document is not valid JSON"), "{error}");
     }
 
     #[test]

@@ -60,6 +60,15 @@ impl Root {
         }
     }
 
+    /// Whether something is there: a link at the end of the path counts by itself, also one of /proc.
+    pub fn has(&self, path: &Path) -> Result<bool> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        match openat2_if_there(&self.directory, path, flags, Mode::empty(), INSIDE) {
+            Err(Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            found => call!("openat2"(sys::Fd(&self.directory), path.display()) => found).map(|found| found.is_some()),
+        }
+    }
+
     /// Opens a directory inside, made with its parents if it is missing.
     pub fn directory(&self, path: &Path) -> Result<OwnedFd> {
         self.directory_through(path, INSIDE, MOST_LINKS)

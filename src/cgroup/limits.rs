@@ -126,7 +126,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
     let file = &*write.file;
     let controller = file.split('.').next().unwrap_or_default();
     let hint = match errno? {
-        Errno::BUSY if file == "memory.limit_in_bytes" => {
+        Errno::BUSY if matches!(file, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
             let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
             let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
             return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
@@ -146,6 +146,12 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         }
         Errno::NOENT => "this kernel does not have the file",
         Errno::NODEV if matches!(controller, "blkio" | "io") => "no such block device, or it is a partition",
+        Errno::INVAL if file == "memory.limit_in_bytes" => {
+            "more than memory and swap together may be (memory.memsw.limit_in_bytes): change memory.swap with it"
+        }
+        Errno::INVAL if file == "memory.memsw.limit_in_bytes" => {
+            "less than memory alone may be (memory.limit_in_bytes): change memory.limit with it"
+        }
         Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
         Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
             "not all of these are online, or the parent cgroup does not have them all"

@@ -6,15 +6,23 @@
 //! cgroupfs.rs   makes the directories and removes them
 //! limits.rs     writes the files of a plan
 //! devices.rs    device rules: an eBPF program on v2, changes of the list on v1
+//! update.rs     the same for a container in use, which can be taken back
 //! processes.rs  who is inside: list, freeze, kill
+//! stats.rs      what is used; stats_v1.rs and stats_v2.rs read the files
+//! oom.rs        tells when memory runs out
 //! ```
 
 mod cgroupfs;
 mod devices;
 mod files;
 mod limits;
+mod oom;
 mod probe;
 mod processes;
+mod stats;
+mod stats_v1;
+mod stats_v2;
+mod update;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -25,7 +33,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+pub use self::oom::OomWatch;
 pub use self::probe::probe;
+pub use self::stats::Stats;
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Version};

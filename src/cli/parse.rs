@@ -38,6 +38,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         rootless: "auto".to_owned(),
         trace: None,
         trace_format: None,
+        strict: false,
     };
     let mut position = 1;
     loop {
@@ -46,6 +47,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         match word {
             "--debug" => globals.debug = true,
             "--systemd-cgroup" => globals.systemd_cgroup = true,
+            "--strict" => globals.strict = true,
             flag if flag.starts_with('-') => {
                 let (name, value) = match flag.split_once('=') {
                     Some((name, value)) => (name, OsStr::new(value)),
@@ -156,10 +158,20 @@ const LONG_FLAGS: &[&str] = &[
     "all",
     "apparmor",
     "auto-dedup",
+    "blkio-weight",
     "bundle",
     "cap",
     "cgroup",
     "console-socket",
+    "cpu-burst",
+    "cpu-idle",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cpu-share",
+    "cpuset-cpus",
+    "cpuset-mems",
     "cwd",
     "debug",
     "detach",
@@ -173,7 +185,11 @@ const LONG_FLAGS: &[&str] = &[
     "id",
     "ignore-paused",
     "image-path",
+    "interval",
     "keep",
+    "kernel-memory",
+    "kernel-memory-tcp",
+    "l3-cache-schema",
     "lazy-pages",
     "leave-running",
     "link-remap",
@@ -182,6 +198,10 @@ const LONG_FLAGS: &[&str] = &[
     "lsm-mount-context",
     "lsm-profile",
     "manage-cgroups-mode",
+    "mem-bw-schema",
+    "memory",
+    "memory-reservation",
+    "memory-swap",
     "network-lock",
     "no-new-keyring",
     "no-new-privs",
@@ -191,15 +211,19 @@ const LONG_FLAGS: &[&str] = &[
     "parent-path",
     "pid-file",
     "pidfd-socket",
+    "pids-limit",
     "pre-dump",
     "preserve-fds",
     "process",
     "process-label",
     "quiet",
+    "resources",
     "root",
     "rootless",
     "shell-job",
+    "stats",
     "status-fd",
+    "strict",
     "systemd-cgroup",
     "tcp-close",
     "tcp-established",
@@ -213,36 +237,78 @@ const LONG_FLAGS: &[&str] = &[
     "work-path",
 ];
 
-/// Gives such flags their second dash. The words of a program that exec is to run are left alone: they come after the
-/// second word that is no flag.
+/// Gives such flags their second dash. What follows the container's name is left alone where it is another program's:
+/// the words of exec, and those of ps, which may begin with a dash.
 fn with_double_dashes(arguments: Vec<OsString>) -> Vec<OsString> {
-    let mut is_exec = false;
-    let mut finished = false;
-    let rewrite = |word: OsString| {
-        let Some(text) = word.to_str().filter(|_| !finished) else { return Some(word) };
-        if !text.starts_with('-') {
-            finished = is_exec;
-            is_exec |= text == "exec";
-            return Some(word);
-        }
-        finished = text == "--";
-        let (name, value) = match text.trim_start_matches('-').split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (text.trim_start_matches('-'), None),
+    let mut rewritten = Vec::with_capacity(arguments.len() + 1);
+    let mut arguments = arguments.into_iter();
+    rewritten.extend(arguments.next());
+    let mut verb: Option<String> = None;
+    let mut is_value = false;
+    for word in arguments.by_ref() {
+        let Some(text) = word.to_str().filter(|_| !is_value) else {
+            is_value = false;
+            rewritten.push(word);
+            continue;
         };
-        if name.len() < 2 || !LONG_FLAGS.contains(&name) {
-            return Some(word);
+        if text == "--" {
+            rewritten.push(word);
+            break;
         }
-        match value.filter(|_| SWITCHES.contains(&name)) {
-            // Go's flag package also takes `--keep=false`.
-            Some("true" | "1" | "t" | "T") => Some(OsString::from(format!("--{name}"))),
-            Some("false" | "0" | "f" | "F") => None,
-            _ if text.starts_with("--") => Some(word),
-            _ => Some(OsString::from(format!("-{text}"))),
+        if text.starts_with('-') && text != "-" {
+            is_value = takes_next_word(text, verb.as_deref());
+            rewritten.extend(with_double_dash(word));
+            continue;
         }
-    };
-    arguments.into_iter().filter_map(rewrite).collect()
+        match verb.as_deref() {
+            None => verb = Some(text.to_owned()),
+            Some(called) if WITH_PROGRAM.contains(&called) => {
+                rewritten.push(word);
+                rewritten.extend((called == "ps").then(|| OsString::from("--")));
+                break;
+            }
+            Some(_) => {}
+        }
+        rewritten.push(word);
+    }
+    rewritten.extend(arguments);
+    rewritten
 }
+
+/// A flag with its second dash; None for a switch that is turned off, as Go's flag package takes `--keep=false`.
+fn with_double_dash(word: OsString) -> Option<OsString> {
+    let Some(text) = word.to_str() else { return Some(word) };
+    let (name, value) = match text.trim_start_matches('-').split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text.trim_start_matches('-'), None),
+    };
+    if name.len() < 2 || !LONG_FLAGS.contains(&name) {
+        return Some(word);
+    }
+    match value.filter(|_| SWITCHES.contains(&name)) {
+        Some("true" | "1" | "t" | "T") => Some(OsString::from(format!("--{name}"))),
+        Some("false" | "0" | "f" | "F") => None,
+        _ if text.starts_with("--") => Some(word),
+        _ => Some(OsString::from(format!("-{text}"))),
+    }
+}
+
+/// Whether the word after a flag is its value, so that it is not taken for the container's name.
+fn takes_next_word(flag: &str, verb: Option<&str>) -> bool {
+    let name = flag.trim_start_matches('-');
+    match name.len() {
+        1 => verb.is_some_and(|verb| WITH_PROGRAM.contains(&verb)) && SHORT_WITH_VALUE.contains(&name),
+        // As a global flag it has a value, as one of spec it has none.
+        _ if name == "rootless" => verb.is_none(),
+        _ => LONG_FLAGS.contains(&name) && !SWITCHES.contains(&name),
+    }
+}
+
+/// The commands that end with another program's words.
+const WITH_PROGRAM: &[&str] = &["exec", "ps"];
+
+/// Their short flags that take the next word as their value.
+const SHORT_WITH_VALUE: &[&str] = &["c", "e", "f", "g", "p", "u"];
 
 /// The flags without a value.
 const SWITCHES: &[&str] = &[
@@ -253,6 +319,7 @@ const SWITCHES: &[&str] = &[
     "ext-unix-sk",
     "file-locks",
     "force",
+    "help",
     "ignore-paused",
     "keep",
     "lazy-pages",
@@ -265,11 +332,14 @@ const SWITCHES: &[&str] = &[
     "pre-dump",
     "quiet",
     "shell-job",
+    "stats",
+    "strict",
     "systemd-cgroup",
     "tcp-close",
     "tcp-established",
     "tcp-skip-in-flight",
     "tty",
+    "version",
     "why",
 ];
 
@@ -292,16 +362,21 @@ mod tests {
     #[test]
     fn both_ways_to_parse_agree() {
         for line in [
-            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true state c",
+            "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true --strict state c",
             "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
             "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
             "minicon kill c KILL",
             "minicon delete --force --force c",
             "minicon spec --rootless",
+            "minicon spec --rootless --bundle /b",
             "minicon list -f json",
             "minicon --trace /t.json --trace-format=tree explain --why -f json /b",
             "minicon check",
             "minicon trace /t.json",
+            "minicon update --memory -1 --memory-swap=-1 --cpu-quota -1 --pids-limit -5 c",
+            "minicon update -r - c",
+            "minicon events --interval 1m30s --stats c",
+            "minicon ps -f json c -- -e -x",
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             let plain = parse_plainly(&words).expect("the plain way");
@@ -331,10 +406,60 @@ mod tests {
     }
 
     #[test]
-    fn every_long_flag_is_listed_for_one_dash() {
+    fn a_flags_value_is_no_word_of_the_command() {
+        let (_, action) = parsed("minicon exec -env A=B -user 1:2 -e C=D -cwd / c sh -root -c");
+        let Action::Exec(exec) = action else { panic!("exec") };
+        assert_eq!(
+            (exec.env.join(" "), exec.user.as_deref(), exec.cwd),
+            ("A=B C=D".into(), Some("1:2"), Some("/".into()))
+        );
+        assert_eq!((exec.id.as_str(), exec.command.join(" ")), ("c", "sh -root -c".into()));
+    }
+
+    #[test]
+    fn the_words_after_the_name_belong_to_ps() {
+        for (line, format, options) in [
+            ("minicon ps c", "table", ""),
+            ("minicon ps c -e -x", "table", "-e -x"),
+            ("minicon ps c -f", "table", "-f"),
+            ("minicon --root ps ps c -format", "table", "-format"),
+            ("minicon ps -format json c", "json", ""),
+            ("minicon ps --format=json c -o pid,args --help", "json", "-o pid,args --help"),
+            ("minicon ps -f json c aux", "json", "aux"),
+        ] {
+            let (_, action) = parsed(line);
+            let Action::Ps(ps) = action else { panic!("ps") };
+            assert_eq!(
+                (ps.id.as_str(), ps.format.as_str(), ps.options.join(" ")),
+                ("c", format, options.into()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_may_be_negative() {
+        let (_, action) = parsed("minicon update -memory -1 --cpu-quota -1 --pids-limit=-1 -resources - c");
+        let Action::Update(update) = action else { panic!("update") };
+        assert_eq!((update.memory.as_deref(), update.cpu_quota.as_deref()), (Some("-1"), Some("-1")));
+        assert_eq!((update.pids_limit.as_deref(), update.resources.as_deref()), (Some("-1"), Some("-")));
+        assert_eq!(update.id, "c");
+    }
+
+    #[test]
+    fn every_flag_is_listed() {
         for entry in ENTRIES {
-            for flag in (entry.flags)(Command::new(entry.name)).get_arguments().filter_map(Arg::get_long) {
-                assert!(LONG_FLAGS.contains(&flag), "{flag}");
+            for flag in (entry.flags)(Command::new(entry.name)).get_arguments() {
+                let takes_value = flag.get_action().takes_values();
+                if let Some(long) = flag.get_long() {
+                    assert!(LONG_FLAGS.contains(&long), "{long}");
+                    // rootless is a global flag, too, with a value.
+                    assert_ne!(SWITCHES.contains(&long) || long == "rootless", takes_value, "{long}");
+                }
+                let short = flag.get_short().filter(|_| WITH_PROGRAM.contains(&entry.name));
+                if let Some(short) = short.map(String::from) {
+                    assert_eq!(SHORT_WITH_VALUE.contains(&short.as_str()), takes_value, "{} -{short}", entry.name);
+                }
             }
         }
     }

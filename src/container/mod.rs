@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::call;
 use crate::cgroup::{Cgroup, CgroupPaths};
 use crate::error::{Context, Error, Result};
+use crate::plan::ConfigPath;
 use crate::plan::namespaces::Kind;
 use crate::resctrl::Membership;
 use status::Status;
@@ -70,6 +71,8 @@ pub struct Record {
     pub resctrl: Option<Membership>,
     /// There are hooks for after start, or after delete.
     pub has_late_hooks: bool,
+    /// There is no `process`: it can be created, but not started.
+    pub lacks_process: bool,
     /// `annotations` of the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -170,6 +173,13 @@ impl Container {
 pub fn does_not_exist(root: &Path, id: &str) -> Error {
     Error::new(format!("container does not exist: {id:?}"))
         .hint(format!("`minicon list` shows those in {}", root.display()))
+}
+
+/// "This operation MUST generate an error if `process` was not set" (runtime.md, Start). The words are runc's.
+pub fn no_process() -> Error {
+    Error::new("process property must not be empty")
+        .at(ConfigPath::new("process"))
+        .hint("the container was created without a program; delete it, or use exec --process")
 }
 
 /// Removes a state directory and what is in it.

@@ -27,10 +27,17 @@ pub enum Verb {
     Start,
     Kill,
     Delete,
+    /// `delete` with `--strict`.
+    StrictDelete,
     ForceDelete,
     Exec,
     ExecWhilePaused,
     Checkpoint,
+    Pause,
+    Resume,
+    Update,
+    Events,
+    Ps,
 }
 
 impl fmt::Display for Status {
@@ -50,18 +57,23 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
     use Status::{Created, Creating, Paused, Running, Stopped};
     let refusal = match (verb, status) {
         (Verb::Start, Created)
-        | (Verb::Kill, Created | Running | Paused | Creating)
+        | (Verb::Kill, Created | Running | Paused)
         | (Verb::Delete, Stopped | Created)
+        | (Verb::StrictDelete, Stopped)
         | (Verb::ForceDelete, _)
         | (Verb::Exec, Created | Running)
         | (Verb::ExecWhilePaused, Created | Running | Paused)
-        | (Verb::Checkpoint, Running | Paused) => return Ok(()),
+        | (Verb::Checkpoint, Running | Paused)
+        | (Verb::Pause, Created | Running)
+        | (Verb::Resume, Paused)
+        | (Verb::Update | Verb::Events, Created | Running | Paused)
+        | (Verb::Ps, _) => return Ok(()),
 
         (Verb::Start, Running) => ("cannot start an already running container".to_owned(), "created"),
         (Verb::Start, Stopped) => ("cannot start a container that has stopped".to_owned(), "created"),
         (Verb::Start, other) => (format!("cannot start a container in the {other} state"), "created"),
-        (Verb::Kill, Stopped) => ("container not running".to_owned(), "created or running"),
-        (Verb::Delete, other) => {
+        (Verb::Kill, Stopped | Creating) => ("container not running".to_owned(), "created or running"),
+        (Verb::Delete | Verb::StrictDelete, other) => {
             (format!("cannot delete container {id} that is not stopped: {other}"), "stopped, or --force")
         }
         (Verb::Exec, Paused) => {
@@ -72,6 +84,12 @@ pub fn permit(verb: Verb, status: Status, id: &str) -> Result<()> {
             (format!("Container cannot be checkpointed in {other} state"), "running or paused")
         }
         (Verb::Exec | Verb::ExecWhilePaused, other) => (format!("cannot exec in a {other} container"), "running"),
+        (Verb::Pause, _) => ("container not running".to_owned(), "created or running"),
+        (Verb::Resume, _) => ("container not paused".to_owned(), "paused"),
+        (Verb::Update, Stopped | Creating) => ("container not running".to_owned(), "created, running or paused"),
+        (Verb::Events, Stopped | Creating) => {
+            (format!("container with id {id} is not running"), "created, running or paused")
+        }
     };
     Err(Error::new(refusal.0).hint(format!("{id:?} is {status}; it must be {}", refusal.1)))
 }
@@ -161,12 +179,18 @@ mod tests {
             [Creating, Created, Running, Paused, Stopped].map(|status| u8::from(permit(verb, status, "c").is_ok()))
         };
         assert_eq!(allowed(Verb::Start), [0, 1, 0, 0, 0]);
-        assert_eq!(allowed(Verb::Kill), [1, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Kill), [0, 1, 1, 1, 0]);
         assert_eq!(allowed(Verb::Delete), [0, 1, 0, 0, 1]);
+        assert_eq!(allowed(Verb::StrictDelete), [0, 0, 0, 0, 1]);
         assert_eq!(allowed(Verb::ForceDelete), [1, 1, 1, 1, 1]);
         assert_eq!(allowed(Verb::Exec), [0, 1, 1, 0, 0]);
         assert_eq!(allowed(Verb::ExecWhilePaused), [0, 1, 1, 1, 0]);
         assert_eq!(allowed(Verb::Checkpoint), [0, 0, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Pause), [0, 1, 1, 0, 0]);
+        assert_eq!(allowed(Verb::Resume), [0, 0, 0, 1, 0]);
+        assert_eq!(allowed(Verb::Update), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Events), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Verb::Ps), [1, 1, 1, 1, 1]);
     }
 
     #[test]

@@ -59,8 +59,16 @@ fn current_flags(mount: &OwnedFd, change: &Attributes) -> Result<u64> {
         (attribute::NOATIME, StatVfsMountFlags::NOATIME, ms::NOATIME),
         (attribute::NODIRATIME, StatVfsMountFlags::NODIRATIME, ms::NODIRATIME),
     ];
+    const NOSYMFOLLOW: u64 = 0x2000; // ST_NOSYMFOLLOW, linux/statfs.h
     let there = call!("fstatvfs"(sys::Fd(mount)) => fstatvfs(mount))?.f_flag;
-    Ok(PAIRS.iter().fold(0, |flags, (attribute, present, flag)| {
+    let is_strict = match change.clear & attribute::ATIME_MASK {
+        0 => !there.intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RELATIME),
+        _ => change.set & attribute::STRICTATIME != 0,
+    };
+    let follows = there.bits() & NOSYMFOLLOW == 0 || change.clear & attribute::NOSYMFOLLOW != 0;
+    let follows = follows && change.set & attribute::NOSYMFOLLOW == 0;
+    let flags = if is_strict { ms::STRICTATIME } else { 0 } | if follows { 0 } else { ms::NOSYMFOLLOW };
+    Ok(PAIRS.iter().fold(flags, |flags, (attribute, present, flag)| {
         let kept = there.contains(*present) && change.clear & attribute == 0;
         if kept || change.set & attribute != 0 { flags | flag } else { flags }
     }))
@@ -97,9 +105,9 @@ pub fn mount_filesystem(root: &Root, plan: &Mount, place: &OwnedFd, kind: &str, 
     Ok(mounted)
 }
 
-/// Changes the file system of an existing mount.
+/// Changes the file system of an existing mount, whose own flags have been changed by now and stay.
 pub fn remount(place: &OwnedFd, plan: &Mount) -> Result<()> {
-    let flags = ms::REMOUNT | plan.options.as_classic_flags();
+    let flags = ms::REMOUNT | plan.options.classic_flags | current_flags(place, &Attributes::default())?;
     mount::mount("none", &place_path(place)?, "", flags, &plan.options.data_string())
 }
 

@@ -191,11 +191,7 @@ pub fn become_user(identity: &Identity) -> Result<()> {
     call!("prctl"("PR_SET_KEEPCAPS", 1) => rustix::thread::set_keep_capabilities(true))?;
     trace::step(|| id::USER, || set_ids(identity)).step(|| "become the user").at(user)?;
     call!("prctl"("PR_SET_KEEPCAPS", 0) => rustix::thread::set_keep_capabilities(false))?;
-    if let Some(mask) = identity.umask {
-        rustix::process::umask(Mode::from_raw_mode(mask & 0o777));
-    } else {
-        rustix::process::umask(Mode::from_raw_mode(0o022));
-    }
+    rustix::process::umask(Mode::from_raw_mode(identity.umask));
     let set = trace::step(|| id::CAPABILITIES, || set_capabilities(&identity.capabilities));
     set.step(|| "set the capabilities").at("process.capabilities")?;
     if identity.no_new_privileges {
@@ -205,6 +201,13 @@ pub fn become_user(identity: &Identity) -> Result<()> {
             .at(ConfigPath::new("process.noNewPrivileges"))?;
     }
     Ok(())
+}
+
+/// Gives up every right: nothing will be executed.
+pub fn become_nobody() -> Result<()> {
+    drop_bounding(0)?;
+    set_capabilities(&CapabilitySets::default()).step(|| "drop the capabilities")?;
+    call!("prctl"("PR_SET_NO_NEW_PRIVS", 1) => rustix::thread::set_no_new_privs(true))
 }
 
 /// Drops every capability that is not wanted from the bounding set.

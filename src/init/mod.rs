@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::Entrance;
 use crate::console;
-use crate::container::Record;
+use crate::container::{Record, no_process};
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
@@ -97,7 +97,7 @@ pub fn start(mut start: Start<'_>) -> ! {
         process::exit(1);
     }
     drop(channel);
-    let Err(error) = wait_and_execute(plan, record, &gate, &program, preserved_fds);
+    let Err(error) = wait_and_execute(plan, record, &gate, program, preserved_fds);
     gate.report(&error);
     process::exit(1)
 }
@@ -109,7 +109,7 @@ fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
 }
 
 /// Everything up to "created", one step a line, in the kernel's order.
-fn prepare(start: &mut Start<'_>) -> Result<Executable> {
+fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     // Taken, so that no descriptor of a host's directory is open while we wait at the gate.
     let mut stage = trace::enter(Stage::Hold);
     let cgroup = std::mem::take(&mut start.cgroup);
@@ -123,7 +123,9 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     let proc = namespaces::enter(start)?;
     stage.next(Stage::Furnish);
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
-    trace::step(|| id::WORKING_DIRECTORY, || Ok(root.make_working_directory(&plan.program.identity.cwd)))?;
+    if let Some(program) = &plan.program {
+        trace::step(|| id::WORKING_DIRECTORY, || root.make_working_directory(&program.identity.cwd));
+    }
     // Nodes have got the modes that they are to have; hooks get the usual mask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     channel.send(&Message::RootfsReady)?;
@@ -134,8 +136,15 @@ fn prepare(start: &mut Start<'_>) -> Result<Executable> {
     rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
     stage.next(Stage::Assume);
-    identity::apply_limits(&plan.program.limits)?;
-    let program = assume(&plan.program, proc.as_ref(), channel)?;
+    let program = match &plan.program {
+        Some(program) => {
+            identity::apply_limits(&program.limits)?;
+            Some(assume(program, proc.as_ref(), channel)?)
+        }
+        // "All of the properties configured in config.json except for process MUST be applied" (runtime.md, Create): so the
+        // container exists without one. Start refuses it, and until it is deleted somebody must hold its namespaces.
+        None => trace::step(|| id::NOBODY, identity::become_nobody).map(|()| None)?,
+    };
     stage.end();
     channel.send(&Message::Ready)?;
     Ok(program)
@@ -146,14 +155,15 @@ fn wait_and_execute(
     plan: &Plan,
     record: &Record,
     gate: &Gate,
-    program: &Executable,
+    executable: Option<Executable>,
     preserved_fds: u32,
 ) -> Result<std::convert::Infallible> {
     trace::step(|| id::GATE_WAIT, || gate.wait())?;
+    let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
     run_hooks(plan, record, HookKind::StartContainer, "created")?;
     process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     gate.announce()?;
-    execute(&plan.program, program)
+    execute(program, executable)
 }
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
@@ -199,7 +209,7 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
     let identity = &program.identity;
     process::close_on_exec_from(3)?;
     identity::set_label(identity, proc)?;
-    trace::step(|| id::STDIO, || Ok(identity::own_stdio(identity)))?;
+    trace::step(|| id::STDIO, || identity::own_stdio(identity));
     let home = identity::find_home(identity);
     let entered = trace::step(|| id::CWD, || identity::enter_directory(identity))?;
     if !program.limits.rlimits.is_empty() {

@@ -99,21 +99,24 @@ fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd
 fn make_detached(plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Result<OwnedFd> {
     let context = mount::open_filesystem(kind)?;
     mount::configure(&context, "source", Some(device))?;
-    for flag in &plan.options.superblock {
-        mount::configure(&context, flag, None)?;
-    }
     if device.starts_with('/') && plan.options.own.set & attribute::RDONLY != 0 {
         mount::configure(&context, "ro", None)?;
     }
-    for (key, value) in &plan.options.data {
-        mount::configure(&context, key, value.as_deref())?;
-    }
+    configure(&context, plan)?;
     if kind == "tmpfs" && !plan.options.data.iter().any(|(key, _)| key == "mode") {
         // The directory below keeps its permissions, as runc has it.
         let mode = root::stat(place)?.st_mode & 0o7777;
         mount::configure(&context, "mode", Some(&format!("{mode:o}")))?;
     }
     mount::create(&context, plan.options.own.set)
+}
+
+/// The flags and options of the file system itself.
+fn configure(context: &OwnedFd, plan: &Mount) -> Result<()> {
+    for flag in &plan.options.superblock {
+        mount::configure(context, flag, None)?;
+    }
+    plan.options.data.iter().try_for_each(|(key, value)| mount::configure(context, key, value.as_deref()))
 }
 
 fn explain(error: Error, kind: &str) -> Error {
@@ -137,5 +140,18 @@ fn remount(root: &Root, plan: &Mount) -> Result<()> {
     if plan.options.superblock.is_empty() && plan.options.data.is_empty() && plan.options.classic_flags == 0 {
         return Ok(());
     }
-    classic::remount(&place, plan)
+    if plan.options.classic {
+        return classic::remount(&place, plan);
+    }
+    match mount::pick_filesystem(&place) {
+        Err(error) if mount::is_unavailable(&error) => classic::remount(&place, plan),
+        context => {
+            let context = context?;
+            let mut plan = plan.clone();
+            // No remount changes it: mount(2) passes over that, fsconfig(2) does not.
+            plan.options.superblock.retain(|flag| *flag != "dirsync");
+            configure(&context, &plan)?;
+            mount::reconfigure(&context)
+        }
+    }
 }

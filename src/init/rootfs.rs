@@ -28,7 +28,9 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
     for (index, step) in plan.furnish.iter().enumerate() {
-        if matches!(step.when, Condition::HostHas(path) if !Path::new(path).exists()) {
+        if let Condition::ContainerHas(path) = step.when
+            && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
+        {
             trace::skipped(|| id::tree(&step.what));
             continue;
         }
@@ -229,7 +231,7 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.
 fn make_console(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
-    let pty = console::open_pty(plan.program.console_size)?;
+    let pty = console::open_pty(plan.program.as_ref().and_then(|program| program.console_size))?;
     let place = root.file(Path::new("/dev/console"))?;
     mount::attach(mount::clone_tree(&pty.slave, false)?, place)?;
     console::adopt(&pty.slave)?;

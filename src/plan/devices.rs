@@ -41,7 +41,8 @@ const DEFAULT_DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// "The runtime MUST create symlinks for /dev/fd, stdin, stdout, stderr" (runtime-linux.md); core is what engines expect.
+/// "Runtimes MUST create the following symlinks if the source file exists after processing mounts" (runtime-linux.md, Dev
+/// symbolic links); core is what engines expect.
 const DEFAULT_LINKS: [(&str, &str); 5] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -77,9 +78,8 @@ pub fn push(
     let ptmx = What::Link { path: "/dev/ptmx".into(), target: "pts/ptmx", replace: true };
     furnish.push(Step::new(ptmx, defaults));
     for (path, target) in DEFAULT_LINKS {
-        let when = if path == "/dev/core" { Condition::HostHas(target) } else { Condition::Always };
         let what = What::Link { path: path.into(), target, replace: false };
-        furnish.push(Step { what, when, at: defaults });
+        furnish.push(Step { what, when: Condition::ContainerHas(target), at: defaults });
     }
 }
 
@@ -93,6 +93,17 @@ fn plan_node(device: &LinuxDevice, bind: bool, at: ConfigPath, problems: &mut Ve
             return None;
         }
     };
+    for (name, id) in [("uid", device.uid()), ("gid", device.gid())] {
+        if id == Some(u32::MAX) {
+            problems
+                .push(Problem::new(at.field(name), format!("{} is no id: it means no change to the kernel", u32::MAX)));
+        }
+    }
+    // No device has the major number 0, so this is what was left out.
+    if kind != libc::S_IFIFO && device.major() == 0 {
+        problems.push(Problem::new(at.field("major"), "major and minor are required unless the type is \"p\""));
+        return None;
+    }
     let path = absolute(device.path()).filter(|_| device.path().is_absolute());
     let numbers = (u32::try_from(device.major()), u32::try_from(device.minor()));
     match (path, numbers) {

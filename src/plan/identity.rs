@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, User};
 
 use super::namespaces::{Kind, Namespaces};
 use super::{ConfigPath, Host};
@@ -24,8 +24,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// The file mode creation mask; unchanged if absent.
-    pub umask: Option<u32>,
+    /// The file mode creation mask.
+    pub umask: u32,
     /// The five capability sets.
     pub capabilities: CapabilitySets,
     /// See prctl(2) `PR_SET_NO_NEW_PRIVS`.
@@ -126,6 +126,7 @@ pub fn plan(
         problems.push(Problem::new(at.field("env").index(index), format!("must be NAME=value, not {variable:?}")));
     }
     let user = process.user();
+    check_ids(user, at.field("user"), problems);
     Identity {
         argv,
         environment: strings(&latest_of_each_name(variables), at.field("env"), problems),
@@ -133,13 +134,30 @@ pub fn plan(
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
-        umask: user.umask(),
+        // "If unspecified, the umask should not be changed from the calling process' umask" (config.md, User). Other
+        // runtimes set 022 whatever the engine's is, and images rely on it; see decision 0011.
+        umask: user.umask().or(host.umask).unwrap_or(0o022),
         capabilities: plan_capabilities(process.capabilities().as_ref(), namespaces, host, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         label: plan_label(process, host, problems),
         find_home: !variables
             .iter()
             .any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
+    }
+}
+
+/// -1 means "no change" to setresuid(2): the program would stay root.
+fn check_ids(user: &User, at: ConfigPath, problems: &mut Vec<Problem>) {
+    for (name, id) in [("uid", user.uid()), ("gid", user.gid())] {
+        if id == u32::MAX {
+            problems.push(Problem::new(at.field(name), format!("{id} is no id: it means no change to the kernel")));
+        }
+    }
+    for (index, _) in user.additional_gids().iter().flatten().enumerate().filter(|(_, id)| **id == u32::MAX) {
+        problems.push(Problem::new(at.field("additionalGids").index(index), format!("{} is no id", u32::MAX)));
+    }
+    if user.umask().is_some_and(|mask| mask > 0o777) {
+        problems.push(Problem::new(at.field("umask"), "must be from 0 to 511, which is 0777 in octal"));
     }
 }
 
@@ -181,19 +199,24 @@ fn plan_capabilities(
     // Whoever makes or joins a user namespace has every capability in it.
     let grantable = if namespaces.has(Kind::User) { !0 } else { host.bounding_capabilities };
     let Some(given) = given else { return CapabilitySets::default() };
-    let mut mask = |name: &str, set: &Option<Capabilities>| {
+    let mut mask = |name: &str, set: &Option<Capabilities>, possible: u64, reason: &str| {
         let wanted = set.iter().flatten().fold(0, |mask, capability| mask | bit(*capability));
-        for capability in names(wanted & !grantable) {
-            warnings.push(format!("process.capabilities.{name}: {capability} cannot be granted here and is ignored"));
+        for (refused, reason) in [(!grantable, "cannot be granted here"), (grantable & !possible, reason)] {
+            let refused = names(wanted & refused).collect::<Vec<_>>().join(" ");
+            if !refused.is_empty() {
+                // "Any value which … cannot be granted otherwise MUST be logged as a warning" (config.md, Linux Process).
+                warnings.push(format!("process.capabilities.{name}: ignored, as it {reason}: {refused}"));
+            }
         }
-        wanted & grantable
+        wanted & grantable & possible
     };
-    let bounding = mask("bounding", given.bounding());
-    let permitted = mask("permitted", given.permitted());
-    let effective = mask("effective", given.effective()) & permitted;
-    let inheritable = mask("inheritable", given.inheritable());
-    // The kernel refuses an ambient capability that is not permitted and inheritable, capabilities(7).
-    let ambient = mask("ambient", given.ambient()) & permitted & inheritable;
+    // What the kernel takes of one set depends on others, see capabilities(7).
+    let bounding = mask("bounding", given.bounding(), !0, "");
+    let permitted = mask("permitted", given.permitted(), !0, "");
+    let effective = mask("effective", given.effective(), permitted, "is not in the permitted set");
+    let inheritable = mask("inheritable", given.inheritable(), bounding, "is not in the bounding set");
+    let both = permitted & inheritable;
+    let ambient = mask("ambient", given.ambient(), both, "is not in both the permitted and the inheritable set");
     CapabilitySets { bounding, effective, permitted, inheritable, ambient }
 }
 

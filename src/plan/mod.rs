@@ -23,10 +23,13 @@ mod resources;
 mod resources_v1;
 mod resources_v2;
 pub mod rootfs;
+mod rules;
 pub mod seccomp;
 pub mod steps;
 pub mod sysctl;
 pub mod text;
+pub mod update;
+pub mod version;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -64,6 +67,8 @@ pub struct Host {
     pub selinux: bool,
     /// Where resctrl is mounted; looked for only if the configuration wants it.
     pub resctrl: Option<PathBuf>,
+    /// The caller's umask, where a process that asks for none is to keep it.
+    pub umask: Option<u32>,
 }
 
 /// What the command line asks for, beside the configuration.
@@ -79,6 +84,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// `--rootless`: cgroup failures are tolerated.
     pub rootless: bool,
+    /// `--strict`: what the specification does not allow is an error.
+    pub strict: bool,
     /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
     pub notify_directory: Option<&'a Path>,
     /// Variables that the runtime adds to the program's environment.
@@ -102,8 +109,8 @@ pub struct Plan {
     pub sysctls: Vec<Sysctl>,
     /// The hooks.
     pub hooks: Hooks,
-    /// The program.
-    pub program: Program,
+    /// The program; none if the configuration has no `process`, and then the container is never started.
+    pub program: Option<Program>,
     /// The name of the container's session keyring; none with `--no-new-keyring`.
     pub keyring: Option<String>,
     /// What to tell the user that is no reason to fail.
@@ -139,6 +146,7 @@ impl Plan {
         let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
+        rules::check(spec, request.strict, problems, &mut warnings);
         check_mount_label(spec, host, problems);
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
@@ -156,17 +164,15 @@ impl Plan {
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
         let sysctls = sysctl::plan(linux, &namespaces, problems);
         let hooks = hooks::plan(spec.hooks().as_ref(), problems);
-        let program = match spec.process() {
-            Some(process) => Some(Program::plan(process, linux, &namespaces, host, problems, &mut warnings)),
-            None => {
-                problems.push(Problem::new("process", "process property must not be empty"));
-                None
-            }
-        };
+        let process = spec.process().as_ref();
+        let program = process.map(|process| Program::plan(process, linux, &namespaces, host, problems, &mut warnings));
+        if let (None, Some(policy)) = (&program, linux.and_then(|linux| linux.seccomp().as_ref())) {
+            seccomp::compile(policy, seccomp::Architecture::NATIVE, problems); // for nobody, but wrong is wrong
+        }
         let (program, rootfs) = with_request(program, rootfs, request, host.mounts_for(&namespaces));
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
-        match program {
-            Some(program) if problems.is_empty() => Ok(Plan {
+        match problems.is_empty() {
+            true => Ok(Plan {
                 namespaces,
                 cgroup,
                 intel_rdt,
@@ -178,7 +184,7 @@ impl Plan {
                 keyring,
                 warnings,
             }),
-            _ => Err(Error::config(std::mem::take(problems))),
+            false => Err(Error::config(std::mem::take(problems))),
         }
     }
 }
@@ -186,7 +192,8 @@ impl Plan {
 impl Plan {
     /// Whether init needs a /proc of its own for what it writes there.
     pub fn needs_proc(&self) -> bool {
-        !self.sysctls.is_empty() || self.program.identity.label.is_some()
+        let is_labelled = self.program.as_ref().is_some_and(|program| program.identity.label.is_some());
+        !self.sysctls.is_empty() || is_labelled
     }
 }
 
@@ -207,10 +214,6 @@ impl Program {
         warnings: &mut Vec<String>,
     ) -> Program {
         let policy = linux.and_then(|linux| linux.seccomp().as_ref());
-        let size = |size: oci_spec::runtime::Box| {
-            let short = |length: u64| u16::try_from(length).unwrap_or(u16::MAX);
-            (short(size.height()), short(size.width()))
-        };
         let terminal = process.terminal().unwrap_or(false);
         Program {
             identity: identity::plan(process, namespaces, host, problems, warnings),
@@ -218,9 +221,23 @@ impl Program {
             seccomp: policy.and_then(|policy| seccomp::compile(policy, seccomp::Architecture::NATIVE, problems)),
             terminal,
             // "Runtimes MUST ignore consoleSize if terminal is false or unset."
-            console_size: process.console_size().filter(|_| terminal).map(size),
+            console_size: process.console_size().filter(|_| terminal).and_then(|size| plan_size(size, problems)),
         }
     }
+}
+
+/// The kernel keeps 16 bits of each, see ioctl_tty(2) `TIOCSWINSZ`.
+fn plan_size(size: oci_spec::runtime::Box, problems: &mut Vec<Problem>) -> Option<(u16, u16)> {
+    let mut length = |name, length: u64| {
+        let short = u16::try_from(length).ok();
+        if short.is_none() {
+            let at = ConfigPath::new("process.consoleSize").field(name);
+            problems.push(Problem::new(at, format!("{length} is more than a terminal can have, {}", u16::MAX)));
+        }
+        short
+    };
+    let (rows, columns) = (length("height", size.height()), length("width", size.width()));
+    rows.zip(columns)
 }
 
 /// What the command line and the caller's environment add: socket activation and readiness.
@@ -275,8 +292,8 @@ pub enum Condition {
     Always,
     /// Done if the path is there in the container.
     TargetExists,
-    /// Done if this path is there on the host.
-    HostHas(&'static str),
+    /// Done if something else is there in the container by now; a link at its end is not followed.
+    ContainerHas(&'static str),
 }
 
 impl<What> Step<What> {

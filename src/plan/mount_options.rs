@@ -11,7 +11,7 @@ use super::mounts::Options;
 /// What an option does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing: the default, or a hint to the classic mount(2) about logging.
+    /// Nothing: it names the defaults.
     Nothing,
     /// Sets a `MOUNT_ATTR_*` bit of the mount.
     Set(u64),
@@ -27,8 +27,12 @@ pub enum Effect {
     AccessTimeRecursive(u64),
     /// A flag of the file system itself, by its fsconfig(2) name and its `MS_*` bit.
     Superblock(&'static str, u64),
+    /// Clears one.
+    SuperblockCleared(&'static str, u64),
     /// An `MS_*` bit that only the classic mount(2) can set.
     Classic(u64),
+    /// Clears one.
+    ClassicCleared(u64),
     /// The propagation type (`MS_*`), for the mount or for all below it.
     Propagation(u64, Recursion),
     /// A bind mount.
@@ -82,6 +86,7 @@ pub mod ms {
     pub const NODIRATIME: u64 = 0x800;
     pub const BIND: u64 = 0x1000;
     pub const REC: u64 = 0x4000;
+    pub const SILENT: u64 = 0x8000;
     pub const UNBINDABLE: u64 = 1 << 17;
     pub const PRIVATE: u64 = 1 << 18;
     pub const SLAVE: u64 = 1 << 19;
@@ -93,15 +98,16 @@ pub mod ms {
 }
 
 use Effect::{
-    AccessTime, AccessTimeRecursive, Bind, Classic, Clear, ClearRecursive, CopyUp, IdMap, Nothing, Propagation,
-    Remount, Set, SetRecursive, Superblock,
+    AccessTime, AccessTimeRecursive, Bind, Classic, ClassicCleared, Clear, ClearRecursive, CopyUp, IdMap, Nothing,
+    Propagation, Remount, Set, SetRecursive, Superblock, SuperblockCleared,
 };
 use Recursion::{Recursive, Single};
 use attribute::{NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME};
 
-/// Every option that is not handed to the file system, sorted by name.
+/// Every option that is not handed to the file system, sorted by name. As with mount(8), `norelatime` alone leaves the
+/// kernel's default, which is relatime; only `strictatime` and `noatime` lead away from it.
 pub const TABLE: &[(&str, Effect)] = &[
-    ("async", Superblock("async", 0)),
+    ("async", SuperblockCleared("async", ms::SYNCHRONOUS)),
     ("atime", AccessTime(RELATIME)),
     ("bind", Bind(Single)),
     ("defaults", Nothing),
@@ -112,16 +118,16 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("idmap", IdMap(Single)),
     ("iversion", Classic(ms::I_VERSION)),
     ("lazytime", Superblock("lazytime", ms::LAZYTIME)),
-    ("loud", Nothing),
+    ("loud", ClassicCleared(ms::SILENT)),
     ("mand", Superblock("mand", ms::MANDLOCK)),
     ("noatime", AccessTime(NOATIME)),
     ("nodev", Set(NODEV)),
     ("nodiratime", Set(NODIRATIME)),
     ("noexec", Set(NOEXEC)),
-    ("noiversion", Nothing),
-    ("nolazytime", Superblock("nolazytime", 0)),
-    ("nomand", Superblock("nomand", 0)),
-    ("norelatime", AccessTime(STRICTATIME)),
+    ("noiversion", ClassicCleared(ms::I_VERSION)),
+    ("nolazytime", SuperblockCleared("nolazytime", ms::LAZYTIME)),
+    ("nomand", SuperblockCleared("nomand", ms::MANDLOCK)),
+    ("norelatime", AccessTime(RELATIME)),
     ("nostrictatime", AccessTime(RELATIME)),
     ("nosuid", Set(NOSUID)),
     ("nosymfollow", Set(NOSYMFOLLOW)),
@@ -138,7 +144,7 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("rnodev", SetRecursive(NODEV)),
     ("rnodiratime", SetRecursive(NODIRATIME)),
     ("rnoexec", SetRecursive(NOEXEC)),
-    ("rnorelatime", AccessTimeRecursive(STRICTATIME)),
+    ("rnorelatime", AccessTimeRecursive(RELATIME)),
     ("rnostrictatime", AccessTimeRecursive(RELATIME)),
     ("rnosuid", SetRecursive(NOSUID)),
     ("rnosymfollow", SetRecursive(NOSYMFOLLOW)),
@@ -155,7 +161,7 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("runbindable", Propagation(ms::UNBINDABLE, Recursive)),
     ("rw", Clear(RDONLY)),
     ("shared", Propagation(ms::SHARED, Single)),
-    ("silent", Nothing),
+    ("silent", Classic(ms::SILENT)),
     ("slave", Propagation(ms::SLAVE, Single)),
     ("strictatime", AccessTime(STRICTATIME)),
     ("suid", Clear(NOSUID)),
@@ -171,19 +177,45 @@ pub fn read(names: &[String], at: ConfigPath, destination: &Path, problems: &mut
     for name in names.iter().filter(|name| !name.is_empty()) {
         match TABLE.binary_search_by_key(&name.as_str(), |(known, _)| known) {
             Ok(found) => apply(TABLE[found].1, &mut options),
-            Err(_) => {
-                let (key, value) = match name.split_once('=') {
-                    Some((key, value)) => (key, Some(value.to_owned())),
-                    None => (name.as_str(), None),
-                };
-                options.data.push((key.to_owned(), value));
-            }
+            Err(_) => options.data.extend(parts(name).into_iter().map(key_and_value)),
         }
         if name.contains('\0') {
             problems.push(Problem::new(at, format!("an option of {} holds a NUL byte", destination.display())));
         }
     }
     options
+}
+
+/// "Runtimes SHOULD treat unknown options as filesystem-specific ones and pass those as a comma-separated string"
+/// (config.md, Linux mount options): so one entry may hold several. A comma in quotes or after a backslash is no end.
+fn parts(entry: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (place, letter) in entry.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                parts.push(&entry[start..place]);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&entry[start..]);
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Quotes keep the commas of a SELinux context from the parser of mount(2); fsconfig(2) takes the bare value.
+fn key_and_value(part: &str) -> (String, Option<String>) {
+    match part.split_once('=') {
+        Some((key, value)) => {
+            let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+            (key.to_owned(), Some(bare.to_owned()))
+        }
+        None => (part.to_owned(), None),
+    }
 }
 
 /// The latest option wins, as in mount(8).
@@ -200,10 +232,15 @@ fn apply(effect: Effect, options: &mut Options) {
             options.superblock.push(name);
             options.classic_flags |= bit;
         }
+        SuperblockCleared(name, bit) => {
+            options.superblock.push(name);
+            options.classic_flags &= !bit;
+        }
         Classic(bit) => {
             options.classic_flags |= bit;
             options.classic = true;
         }
+        ClassicCleared(bit) => options.classic_flags &= !bit,
         Propagation(kind, recursion) => options.propagation.push((kind, recursion == Recursive)),
         Bind(recursion) => options.bind = Some(recursion),
         Remount => options.remount = true,
@@ -227,5 +264,49 @@ mod tests {
         let options = read(&names, ConfigPath::new("mounts").index(0), Path::new("/x"), &mut Vec::new());
         assert_eq!((options.own.set, options.own.clear), (NODEV, RDONLY));
         assert_eq!(options.data, [("size".to_owned(), Some("1k".to_owned()))]);
+        for (set, cleared) in [
+            ("sync", "async"),
+            ("lazytime", "nolazytime"),
+            ("mand", "nomand"),
+            ("silent", "loud"),
+            ("iversion", "noiversion"),
+        ] {
+            assert_ne!(options_of(&[set]).classic_flags, 0, "{set}");
+            assert_eq!(options_of(&[set, cleared]).classic_flags, 0, "{cleared}");
+        }
+    }
+
+    fn options_of(names: &[&str]) -> Options {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        read(&names, ConfigPath::new("mounts").index(0), Path::new("/x"), &mut Vec::new())
+    }
+
+    /// "Runtimes MUST/SHOULD/MAY implement the following option strings for Linux" (config.md, Linux mount options).
+    #[test]
+    fn the_table_has_every_option_of_the_specification() {
+        let names = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev \
+            nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime \
+            rbind rdev rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime \
+            rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable \
+            rw shared silent slave strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap";
+        let mut names: Vec<&str> = names.split_whitespace().collect();
+        names.sort_unstable();
+        assert_eq!(TABLE.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn unknown_options_are_the_file_systems() {
+        let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        let options = options_of(&["mode=755,size=1k", "acl", r#"context="a:b:c1,c2",x"#, r"lowerdir=/a\,b:/c"]);
+        let expected = [
+            pair("mode", Some("755")),
+            pair("size", Some("1k")),
+            pair("acl", None),
+            pair("context", Some("a:b:c1,c2")),
+            pair("x", None),
+            pair("lowerdir", Some(r"/a\,b:/c")),
+        ];
+        assert_eq!(options.data, expected);
+        assert_eq!(options.data_string(), r#"mode=755,size=1k,acl,context="a:b:c1,c2",x,lowerdir=/a\,b:/c"#);
     }
 }

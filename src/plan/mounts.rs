@@ -136,6 +136,8 @@ impl Options {
     /// The options for the file system as one string for mount(2).
     pub fn data_string(&self) -> String {
         let one = |(key, value): &(String, Option<String>)| match value {
+            // The kernel's parser takes quotes around a label, whose categories are separated by commas.
+            Some(value) if key.ends_with("context") && value.contains(',') => format!("{key}=\"{value}\""),
             Some(value) => format!("{key}={value}"),
             None => key.clone(),
         };
@@ -228,9 +230,10 @@ fn plan_id_map(options: &mut Options, namespaces: &Namespaces, at: ConfigPath, p
     if !uid.is_empty() && options.id_map.is_none() {
         options.id_map = Some(Recursion::Single);
     }
-    if options.id_map.is_some() && uid.is_empty() && !namespaces.creates(Kind::User) {
-        problems
-            .push(Problem::new(at, "an id-mapped mount needs uidMappings and gidMappings, or a new user namespace"));
+    // "If there are no uidMappings and gidMappings specified and the container isn't using user namespaces, an error MUST
+    // be returned" (config.md, Linux mount options).
+    if options.id_map.is_some() && uid.is_empty() && !namespaces.has(Kind::User) {
+        problems.push(Problem::new(at, "an id-mapped mount needs uidMappings and gidMappings, or a user namespace"));
     }
     if options.id_map.is_some() && options.bind.is_none() {
         problems.push(Problem::new(

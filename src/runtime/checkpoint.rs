@@ -61,6 +61,7 @@ fn plan_again(container: &Container) -> Result<Plan> {
         no_pivot: false,
         no_new_keyring: true,
         rootless: false,
+        strict: false,
         notify_directory: None,
         environment: &[],
     };

@@ -60,8 +60,9 @@ pub enum Terminal {
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
     let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle)?;
-    let host = host::probe(&config)?;
+    let config = config::read_bundle(&bundle, environment.strict)?;
+    let mut host = host::probe(&config)?;
+    host.umask = environment.strict.then(process::umask);
     let inherited = Inherited::find(options.preserve_fds);
     let state_directory = environment.root.join(&options.id);
     let notify = notify::requested(&state_directory);
@@ -71,6 +72,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         no_pivot: options.no_pivot,
         no_new_keyring: options.no_new_keyring,
         rootless: environment.rootless,
+        strict: environment.strict,
         notify_directory: notify.as_deref(),
         environment: &inherited.environment,
     };
@@ -154,7 +156,8 @@ pub fn check_root(plan: &Plan) -> Result<()> {
 /// them: people search for them.
 fn check_terminal(options: &cli::Create, plan: &Plan, terminal: Terminal) -> Result<Option<ConsoleSocket>> {
     let at = ConfigPath::new("process.terminal");
-    match (&options.console_socket, plan.program.terminal, terminal) {
+    let wants_terminal = plan.program.as_ref().is_some_and(|program| program.terminal);
+    match (&options.console_socket, wants_terminal, terminal) {
         (None, true, Terminal::Handed) => {
             Err(Error::new("cannot allocate tty if runc will detach without setting console socket").at(at))
         }
@@ -209,6 +212,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
         namespaces: kinds,
         shares_pids: !plan.namespaces.creates(Kind::Pid),
         keyring: plan.keyring.clone(),
+        lacks_process: plan.program.is_none(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
@@ -223,8 +227,8 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
 
 /// "oomScoreAdj: If set, the runtime MUST set oom_score_adj to the given value" (config.md).
 fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
-    let Some(value) = plan.program.limits.oom_score_adjustment else { return Ok(()) };
-    trace::step(|| id::OOM_SCORE, || set_oom_score_of(pid, value))
+    let value = plan.program.as_ref().and_then(|program| program.limits.oom_score_adjustment);
+    value.map_or(Ok(()), |value| trace::step(|| id::OOM_SCORE, || set_oom_score_of(pid, value)))
 }
 
 /// Writes `/proc/PID/oom_score_adj`.
@@ -359,12 +363,12 @@ impl<'a> Creating<'a> {
                     self.tell(channel, &Message::Mount(tree))?;
                 }
                 Some(Message::NeedLimits) => {
-                    set_rlimits(&plan.program.limits.rlimits, pid)?;
+                    set_rlimits(plan.program.as_ref().map_or(&[], |program| &program.limits.rlimits), pid)?;
                     self.tell(channel, &Message::Limited)?;
                 }
                 Some(Message::Console(master)) => self.console = Some(master),
                 Some(Message::SeccompListener(notifier)) => {
-                    if let Some(filter) = &plan.program.seccomp {
+                    if let Some(filter) = plan.program.as_ref().and_then(|program| program.seccomp.as_ref()) {
                         listener::send_notifier(filter, &notifier, pid, &self.state())?;
                     }
                 }

@@ -28,7 +28,11 @@ pub fn delete(options: &cli::Delete, environment: &Environment) -> Result<()> {
         Err(_) if options.force => return forget_remains(&options.id, environment),
         Err(error) => return Err(error),
     };
-    let verb = if options.force { Verb::ForceDelete } else { Verb::Delete };
+    let verb = match (options.force, environment.strict) {
+        (true, _) => Verb::ForceDelete,
+        (false, true) => Verb::StrictDelete,
+        (false, false) => Verb::Delete,
+    };
     let Some((container, _lock)) = lock(container, options.force, environment)? else { return Ok(()) };
     let status = container.status()?;
     status::permit(verb, status, &options.id)?;

@@ -16,7 +16,7 @@ use crate::cli;
 use crate::config::{self, Config};
 use crate::console::{self, ConsoleSocket};
 use crate::container::status::{self, Status, Verb};
-use crate::container::{Container, Record};
+use crate::container::{self, Container, Record};
 use crate::error::{Context, Error, Problem, Result};
 use crate::handshake::{Channel, Message};
 use crate::hooks;
@@ -34,7 +34,7 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
     let verb = if options.ignore_paused { Verb::ExecWhilePaused } else { Verb::Exec };
     status::permit(verb, container.status()?, &options.id)?;
     let config = config::parse(container.config_text()?)?;
-    let (program, warnings) = plan(options, &config, &container)?;
+    let (program, warnings) = plan(options, &config, &container, environment.strict)?;
     let socket = check_terminal(options, &program)?;
     warnings.iter().for_each(|warning| environment.log.warning(warning));
     let signals = (!options.detach).then(process::signal_fd).transpose()?;
@@ -69,7 +69,7 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
 }
 
 /// The process that the flags, or the file, describe.
-fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(Program, Vec<String>)> {
+fn plan(options: &cli::Exec, config: &Config, container: &Container, strict: bool) -> Result<(Program, Vec<String>)> {
     let (document, mut warnings) = match &options.process {
         Some(file) => config::read_process(file)?,
         None => (process_of(config)?.clone(), Vec::new()),
@@ -77,6 +77,7 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(
     let mut problems = Vec::new();
     let document = with_flags(document, options, config, &mut problems)?;
     let mut host = host::identity();
+    host.umask = strict.then(process::umask);
     host::find_security_modules(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
@@ -85,7 +86,7 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container) -> Result<(
 }
 
 fn process_of(config: &Config) -> Result<&Process> {
-    config.spec.process().as_ref().ok_or_else(|| Error::new("process property must not be empty"))
+    config.spec.process().as_ref().ok_or_else(container::no_process)
 }
 
 /// A process document is taken as it is, with what it leaves out from the container; without one the container's own
@@ -96,8 +97,8 @@ fn with_flags(
     config: &Config,
     problems: &mut Vec<Problem>,
 ) -> Result<Process> {
-    let own = process_of(config)?;
     if options.process.is_some() {
+        let Some(own) = config.spec.process() else { return Ok(process) };
         if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
             process.set_rlimits(own.rlimits().clone());
         }

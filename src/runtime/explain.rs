@@ -9,13 +9,15 @@ use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::plan::{Host, Plan, Request, text};
+use crate::sys::process;
 use crate::trace::read;
 
 /// The command.
 pub fn explain(options: &cli::Explain, environment: &Environment) -> Result<()> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
-    let config = config::read_bundle(&bundle)?;
-    let host = host::probe(&config)?;
+    let config = config::read_bundle(&bundle, environment.strict)?;
+    let mut host = host::probe(&config)?;
+    host.umask = environment.strict.then(process::umask);
     let plan = plan(&config, &bundle, options.id.as_deref(), &host, environment)?;
     match options.format.as_str() {
         "text" => report::print_as_it_is(&text::text(&plan, options.why)),
@@ -34,6 +36,7 @@ pub fn plan(config: &Config, bundle: &Path, id: Option<&str>, host: &Host, envir
         no_pivot: false,
         no_new_keyring: false,
         rootless: environment.rootless,
+        strict: environment.strict,
         notify_directory: None,
         environment: &[],
     };

@@ -31,7 +31,8 @@ pub fn send_notifier(filter: &Filter, notifier: &OwnedFd, pid: i32, state: &Stat
     let metadata = filter.listener_metadata.as_deref();
     let document = ContainerProcessState { version: state.version, fds: ["seccompFd"], pid, metadata, state };
     let text = serde_json::to_vec(&document).map_err(|error| Error::new(error.to_string()))?;
-    let sent = console::connect(path).and_then(|socket| channel::send(&socket, &text, &[notifier.as_fd()]));
+    // The connection is closed when it has got this one state, as the specification wants it.
+    let sent = console::connect(path).and_then(|socket| channel::send_whole(&socket, &text, notifier.as_fd()));
     sent.step(|| "hand over the seccomp notifier").at("linux.seccomp.listenerPath")
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod checkpoint;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod explain;
 mod features;
@@ -13,6 +14,8 @@ mod listener;
 mod mounts;
 mod net_devices;
 mod notify;
+mod pause;
+mod ps;
 mod report;
 mod restore;
 mod run;
@@ -20,6 +23,7 @@ pub mod seal;
 mod spawn;
 mod spec;
 mod start;
+mod update;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -44,6 +48,8 @@ pub struct Environment {
     pub log: Log,
     /// `--rootless=true`, or an unprivileged caller.
     pub rootless: bool,
+    /// `--strict`: the specification to the letter, see decision 0011.
+    pub strict: bool,
 }
 
 /// Whether a command puts a process into a container: it then runs from a copy that nobody can write to, see [`seal`].
@@ -91,6 +97,11 @@ fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Res
         Action::Exec(options) => exec::exec(&options, environment),
         Action::Checkpoint(options) => checkpoint::checkpoint(&options, environment).map(|()| 0),
         Action::Restore(options) => restore::restore(&options, environment),
+        Action::Pause(options) => pause::pause(&options.id, environment).map(|()| 0),
+        Action::Resume(options) => pause::resume(&options.id, environment).map(|()| 0),
+        Action::Update(options) => update::update(&options, environment).map(|()| 0),
+        Action::Events(options) => events::events(&options, environment).map(|()| 0),
+        Action::Ps(options) => ps::ps(&options, environment).map(|()| 0),
         Action::Kill(options) => kill::kill(&options, environment).map(|()| 0),
         Action::Delete(options) => delete::delete(&options, environment).map(|()| 0),
         Action::State(options) => report::state(&options.id, environment).map(|()| 0),
@@ -139,7 +150,7 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
         return Err((log, Error::new("Option --root argument should not be set to /")));
     }
     match std::path::absolute(&root) {
-        Ok(root) => Ok(Environment { root, log, rootless }),
+        Ok(root) => Ok(Environment { root, log, rootless, strict: globals.strict }),
         Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
     }
 }

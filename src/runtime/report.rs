@@ -12,6 +12,15 @@ use crate::cli;
 use crate::container::status::Status;
 use crate::container::{self, Container};
 use crate::error::{Error, Result};
+use crate::plan::version;
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// What it was built from.
+pub const COMMIT: &str = match option_env!("MINICON_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// The state of runtime.md, with the additions of runc that engines read.
 #[derive(Serialize)]
@@ -109,9 +118,7 @@ fn user_name(uid: u32) -> String {
 
 /// `--version`: engines split at "version " and at ": ".
 pub fn version() -> Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
-    let commit = option_env!("MINICON_COMMIT").unwrap_or("unknown");
-    print(&format!("minicon version {version}\ncommit: {commit}\nspec: 1.3.0"))
+    print(&format!("minicon version {VERSION}\ncommit: {COMMIT}\nspec: {}", version::NEWEST))
 }
 
 /// JSON with the indentation that runc uses.

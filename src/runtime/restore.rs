@@ -51,7 +51,7 @@ pub fn restore(options: &cli::Restore, environment: &Environment) -> Result<i32>
 fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle)?;
+    let config = config::read_bundle(&bundle, environment.strict)?;
     let host = host::probe(&config)?;
     let request = Request {
         id: &options.id,
@@ -59,6 +59,7 @@ fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
         no_pivot: options.no_pivot,
         no_new_keyring: true,
         rootless: environment.rootless,
+        strict: environment.strict,
         notify_directory: None,
         environment: &[],
     };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::plan::version;
 
 /// The command.
 pub fn write(options: &cli::Spec) -> Result<()> {
@@ -32,7 +33,7 @@ pub fn document() -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let usual = json!(["nosuid", "noexec", "nodev"]);
     json!({
-        "ociVersion": "1.3.0",
+        "ociVersion": version::NEWEST,
         "process": {
             "terminal": true,
             "user": { "uid": 0, "gid": 0 },

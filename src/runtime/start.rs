@@ -3,7 +3,7 @@
 use super::{Environment, notify, open_init};
 use crate::config;
 use crate::container::status::{self, Status, Verb};
-use crate::container::{Container, Lock};
+use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::handshake::{Started, open_gate};
 use crate::hooks::{self, State};
@@ -18,7 +18,13 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
     let (container, lock) = Container::open_locked(&environment.root, id)?;
     status::permit(Verb::Start, container.status()?, id)?;
     let notify = notify::listen(&container)?;
-    open(&container, &lock)?;
+    // "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and continue the
+    // lifecycle at step 12" (runtime.md, Lifecycle). Whatever else fails leaves a stopped container.
+    open(&container, &lock).inspect_err(|error| {
+        if error.config_path().is_some_and(|place| place.starts_with("hooks.startContainer")) {
+            stop_and_destroy(&container, environment);
+        }
+    })?;
     run_poststart(&container, environment)?;
     drop(lock);
     notify.map_or(Ok(()), |notify| notify.forward(&container))
@@ -26,6 +32,9 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
 
 /// Lets init through the gate. On return the program runs, or the error says why not.
 pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
+    if container.record.lacks_process {
+        return Err(container::no_process());
+    }
     let refused = |status| status::permit(Verb::Start, status, &container.record.id);
     let stage = trace::enter(Stage::Open);
     let opened = trace::step(|| id::GATE_OPEN, || open_gate(&container.directory))?;
@@ -78,18 +87,19 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
     let stage = trace::enter(Stage::Started);
     let hooks = late_hooks(container)?;
     let state = state(container, "running", container.record.init_process_pid);
-    hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| {
-        if let Ok(Some(init)) = open_init(&container.record) {
-            let _ = process::send_signal(&init, libc::SIGKILL);
-        }
-        if let Err(error) = super::delete::destroy(container, environment) {
-            environment
-                .log
-                .warning(&format!("destroy the container after its poststart hook failed: {}", error.headline()));
-        }
-    })?;
+    hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| stop_and_destroy(container, environment))?;
     stage.end();
     Ok(())
+}
+
+/// The end of a container whose hook has failed.
+fn stop_and_destroy(container: &Container, environment: &Environment) {
+    if let Ok(Some(init)) = open_init(&container.record) {
+        let _ = process::send_signal(&init, libc::SIGKILL);
+    }
+    if let Err(error) = super::delete::destroy(container, environment) {
+        environment.log.warning(&format!("destroy the container after its hook failed: {}", error.headline()));
+    }
 }
 
 /// The hooks of the configuration as it was at create; nothing else of it is read.

@@ -39,6 +39,24 @@ pub fn send(socket: impl AsFd, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result
     .map(drop)
 }
 
+/// A whole text through a stream, however long, with a descriptor attached to its beginning.
+pub fn send_whole(stream: impl AsFd, text: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    let parts = [IoSlice::new(text)];
+    let mut sent = call!("sendmsg"() => rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(&stream, &parts, &mut ancillary, SendFlags::NOSIGNAL)
+    }))?;
+    while sent < text.len() {
+        sent += call!("send"() => rustix::io::retry_on_intr(|| {
+            rustix::net::send(&stream, &text[sent..], SendFlags::NOSIGNAL)
+        }))?;
+    }
+    Ok(())
+}
+
 /// read(2): one short message without descriptors, for a receiver whose filter may forbid recvmsg(2).
 pub fn read(socket: impl AsFd) -> Result<Vec<u8>> {
     let mut buffer = [0u8; 16];

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::{Fd, outcome};
 use crate::call;
@@ -107,6 +107,18 @@ pub fn create(context: &OwnedFd, attributes: u64) -> Result<OwnedFd> {
     call!("fsmount"(format_args!("{:#x}", attributes.bits()))
         => rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
     .map_err(|error| with_kernel_message(error, context))
+}
+
+/// fspick(2): a configuration context for the file system of a mount that is there.
+pub fn pick_filesystem(mount: &OwnedFd) -> Result<OwnedFd> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    call!("fspick"(Fd(mount)) => rustix::mount::fspick(mount, "", flags))
+}
+
+/// fsconfig(2) `FSCONFIG_CMD_RECONFIGURE`: changes what was named, and nothing else.
+pub fn reconfigure(context: &OwnedFd) -> Result<()> {
+    call!("fsconfig"("FSCONFIG_CMD_RECONFIGURE") => rustix::mount::fsconfig_reconfigure(context))
+        .map_err(|error| with_kernel_message(error, context))
 }
 
 /// The kernel explains some refusals in the context's log, one message a read(2): `e tmpfs: Bad value for 'size'`.

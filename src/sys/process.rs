@@ -211,6 +211,13 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
     call!("kill"(pid, signal) => outcome(done.into())).map(drop)
 }
 
+/// This process's file mode creation mask: umask(2) tells it only by setting another.
+pub fn umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
 /// Restores what exec(2) would hand on: the default action of SIGPIPE, which we ignore, and an empty signal mask.
 pub fn restore_signals() {
     // SAFETY: installs default actions and an empty mask; there are no handlers of ours that could race.
@@ -230,12 +237,34 @@ pub fn ignore_sigpipe() {
 
 /// Blocks every signal and returns a descriptor to read them from: signalfd(2).
 pub fn signal_fd() -> Result<OwnedFd> {
-    // SAFETY: the set is initialised by sigfillset before it is read.
-    let fd = unsafe {
+    // SAFETY: sigfillset initialises the set.
+    let all = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &all, ptr::null_mut());
-        libc::signalfd(-1, &all, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+        all
+    };
+    block_and_watch(&all)
+}
+
+/// The same for these signals alone.
+pub fn signal_fd_of(signals: &[i32]) -> Result<OwnedFd> {
+    // SAFETY: sigemptyset initialises the set before signals are added.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in signals {
+            libc::sigaddset(&mut set, *signal);
+        }
+        set
+    };
+    block_and_watch(&set)
+}
+
+fn block_and_watch(signals: &libc::sigset_t) -> Result<OwnedFd> {
+    // SAFETY: the set lives across both calls; no old mask is asked for.
+    let fd = unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, signals, ptr::null_mut());
+        libc::signalfd(-1, signals, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
     let fd = call!("signalfd"() => outcome(fd.into()))?;
     // SAFETY: a new descriptor that nobody else owns.

@@ -90,13 +90,32 @@ pub fn set_clock_offset(seconds: i64, nanoseconds: i64) {
 }
 
 /// A step.
-pub fn step<T, I: Display>(id: impl FnOnce() -> I, act: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn step<T: Outcomes, I: Display>(id: impl FnOnce() -> I, act: impl FnOnce() -> T) -> T {
     let began = begin();
     let result = act();
     if let Some(began) = began {
-        record(&id(), Kind::Step, began, Event::of(result.as_ref().err(), Outcome::Done));
+        record(&id(), Kind::Step, began, Event::of(result.error(), Outcome::Done));
     }
     result
+}
+
+/// What a step returns.
+pub trait Outcomes {
+    /// Why it failed, if it did.
+    fn error(&self) -> Option<&Error>;
+}
+
+impl<T> Outcomes for Result<T> {
+    fn error(&self) -> Option<&Error> {
+        self.as_ref().err()
+    }
+}
+
+/// Of a step that cannot fail.
+impl Outcomes for () {
+    fn error(&self) -> Option<&Error> {
+        None
+    }
 }
 
 /// A step that may turn out to have nothing to do.

@@ -237,3 +237,34 @@ fn features_tells_what_is_known() {
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert!(!is_minicon() || features["ociVersionMax"] == "1.3.0", "{features}");
 }
+
+/// "The runtime MUST recognize the elements in this array" (features.md, features-linux.md): each name that `features`
+/// tells is one that `create` takes.
+#[test]
+fn what_features_tells_is_taken() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 does not tell all") else { return };
+    let features = t.runtime(["features"]).run().ok().json();
+    let names = |pointer: &str| features.pointer(pointer).and_then(Value::as_array).expect(pointer).clone();
+    let seccomp = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": names("/linux/seccomp/archs"),
+        "flags": names("/linux/seccomp/supportedFlags"),
+    });
+    for version in ["ociVersionMin", "ociVersionMax"] {
+        let b = t.bundle(&["true"]).set("/ociVersion", features[version].clone());
+        let b = b.set("/process/capabilities", serde_json::json!({"bounding": names("/linux/capabilities")}));
+        b.set("/linux/seccomp", seccomp.clone()).run().ok();
+    }
+    for action in names("/linux/seccomp/actions").into_iter().filter(|action| action != "SCMP_ACT_NOTIFY") {
+        for operator in names("/linux/seccomp/operators") {
+            let rule = serde_json::json!({"names": ["reboot"], "action": action,
+                "args": [{"index": 0, "value": 1, "valueTwo": 1, "op": operator}]});
+            let profile = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+            t.bundle(&["true"]).set("/linux/seccomp", profile).run().ok();
+        }
+    }
+    for hook in names("/hooks") {
+        let pointer = format!("/hooks/{}", hook.as_str().expect("a name"));
+        t.bundle(&["true"]).set(&pointer, serde_json::json!([{"path": "/no/such/hook"}])).run().says("/no/such/hook");
+    }
+}

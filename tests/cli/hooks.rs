@@ -154,13 +154,19 @@ fn a_failing_start_container_hook_fails_run() {
     b.is_gone();
 }
 
+/// "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and continue the lifecycle
+/// at step 12", which destroys it, and step 13 (runtime.md, Lifecycle).
 #[test]
-fn a_failing_start_container_hook_fails_start() {
+fn a_failing_start_container_hook_destroys_the_container() {
     let Some(t) = Test::of_minicon("runc's start does not hear of it") else { return };
+    let mark = t.path("mark");
     let b = t.sh("echo ran").push("/hooks/startContainer", hook("exit 5"));
+    let b = b.push("/hooks/poststop", hook(&format!("touch {}", mark.display())));
     let output = b.create().ok();
     b.start().fails("hooks.startContainer[0]");
     assert_eq!(output.by_now(), "");
+    b.is_gone();
+    assert!(mark.exists(), "the poststop hook");
 }
 
 /// runtime-spec 1.3: "If any poststart hook fails, the runtime MUST generate an error, stop the container, and

@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod affinity;
+mod apparmor;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
@@ -11,10 +12,12 @@ mod checkpoint;
 mod commands;
 mod descriptors;
 mod errors;
+mod events;
 mod exec;
 mod fixtures;
 mod hardening;
 mod hooks;
+mod id_maps;
 mod lifecycle;
 mod load;
 mod memory_policy;
@@ -22,11 +25,15 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod pause;
 mod process;
+mod ps;
 mod rootless;
+mod rules;
 mod scheduling;
 mod seccomp;
 mod support;
 mod trace;
 mod tty;
+mod update;
 mod zz;

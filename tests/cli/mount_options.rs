@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
-use crate::support::{Test, is_minicon};
+use crate::support::{Cmd, Test, is_minicon};
 
 /// What an option does to a fresh tmpfs: words that must (or, with `!`, must not) be in its line of mountinfo.
 const ON_TMPFS: &[(&[&str], &str)] = &[
@@ -27,14 +27,6 @@ const ON_TMPFS: &[(&[&str], &str)] = &[
     (&["ro"], "ro"),
     (&["ro", "rw"], "!ro"),
     (&["sync"], "sync"),
-    (&["norelatime"], "rw"),
-    (&["nostrictatime"], "rw"),
-    (&["loud"], "rw"),
-    (&["silent"], "rw"),
-    (&["iversion"], "rw"),
-    (&["noiversion"], "rw"),
-    (&["mand"], "rw"),
-    (&["nomand"], "rw"),
     (&["private"], "!shared"),
     (&["rprivate"], "!shared"),
     (&["slave"], "!shared"),
@@ -49,9 +41,43 @@ const ON_TMPFS: &[(&[&str], &str)] = &[
 const NEWER: &[(&[&str], &str)] = &[
     (&["defaults"], "rw"),
     (&["lazytime"], "lazytime"),
-    (&["nolazytime"], "!lazytime"),
+    (&["lazytime", "nolazytime"], "!lazytime"),
+    (&["sync", "async"], "!sync"),
     (&["nosymfollow"], "nosymfollow"),
     (&["nosymfollow", "symfollow"], "!nosymfollow"),
+];
+
+/// "The "MUST" options correspond to mount(8)" (config.md, Linux mount options): each of these leaves a new tmpfs with the
+/// flags that mount(8) leaves it with.
+const AS_MOUNT_DOES: &[&str] = &[
+    "async",
+    "atime",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "relatime",
+    "ro",
+    "rw",
+    "silent",
+    "strictatime",
+    "suid",
+    "sync",
 ];
 
 /// The recursive options, on a bind mount of a tree with a mount below it.
@@ -75,9 +101,9 @@ const RECURSIVE_CLEARED: &[(&[&str], &str)] = &[
     (&["rnoexec", "rexec"], "!noexec"),
     (&["rnodiratime", "rdiratime"], "!nodiratime"),
     (&["rnosymfollow", "rsymfollow"], "!nosymfollow"),
-    (&["ratime"], "rw"),
-    (&["rnorelatime"], "rw"),
-    (&["rnostrictatime"], "rw"),
+    (&["rnoatime", "ratime"], "relatime"),
+    (&["rnoatime", "rnorelatime"], "relatime"),
+    (&["rstrictatime", "rnostrictatime"], "relatime"),
 ];
 
 /// Of a bind mount.
@@ -100,6 +126,84 @@ fn every_option_works_on_a_new_mount() {
 fn the_newer_options_work_on_a_new_mount() {
     let Some(t) = Test::of_minicon("runc 1.1.5 does not know them") else { return };
     check(&t, NEWER, |options| json!({"type": "tmpfs", "source": "tmpfs", "options": options}), "/mnt");
+}
+
+#[test]
+fn options_do_what_mount_does_with_them() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 does not know all of them") else { return };
+    let place = t.directory("mnt");
+    let mut b = t.bundle(&["cat", "/proc/self/mountinfo"]).own_rootfs();
+    for option in AS_MOUNT_DOES {
+        b = b.mount("tmpfs", "tmpfs", &format!("/mnt-{option}"), &[option]);
+    }
+    let ours = b.run().ok().stdout;
+    for option in AS_MOUNT_DOES {
+        Cmd::new("mount").args(["-t", "tmpfs", "-o", option, "tmpfs"]).arg(&place).run().ok();
+        let theirs = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+        umount(&place).expect("umount");
+        let flags_of = |text: &str, point: &str| {
+            let line = text.lines().find(|line| line.contains(&format!(" {point} "))).expect("the mount").to_owned();
+            let fields: Vec<&str> = line.split(' ').collect();
+            // Of a new mount that is read-only the file system need not be. Its size, mode and the like are its own.
+            let own = fields[fields.len() - 1].split(',').filter(|word| !["ro", "rw"].contains(word));
+            let words =
+                fields[5].split(',').chain(own.filter(|word| !word.contains('=') && !word.starts_with("inode")));
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let expected = flags_of(&theirs, place.to_str().expect("UTF-8"));
+        assert_eq!(flags_of(&ours, &format!("/mnt-{option}")), expected, "{option}");
+    }
+}
+
+/// What leaves no trace in mountinfo is looked for in the call.
+#[test]
+fn options_without_a_trace_reach_the_kernel() {
+    if !is_minicon() {
+        return; // The same for runc, but its calls are made by several threads.
+    }
+    let Some(t) = Test::with_program("/usr/bin/strace") else { return };
+    let trace = |options: &[&str]| {
+        let b = t.bundle(&["true"]).own_rootfs().mount("tmpfs", "tmpfs", "/mnt", options);
+        b.write();
+        let call = t.runtime(["run", "--bundle"]).arg(&b.dir).arg(&b.id);
+        call.through("strace -f -e trace=mount \"$@\"").run().ok().stderr
+    };
+    for (option, flag, cleared) in [("silent", "MS_SILENT", "loud"), ("iversion", "MS_I_VERSION", "noiversion")] {
+        assert!(trace(&[option]).contains(flag), "{option}");
+        assert!(!trace(&[option, cleared]).contains(flag), "{cleared}");
+    }
+}
+
+/// "Corresponds to mount(8)": what a remount does not name stays.
+#[test]
+fn a_remount_changes_what_it_names() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 drops the other flags") else { return };
+    for (options, expected) in [
+        (&["remount", "lazytime"][..], &["nosuid", "nodev", "relatime", "sync", "lazytime"][..]),
+        (&["remount", "async"], &["nosuid", "nodev", "relatime", "!sync"]),
+        // The kernel changes it only at the first mount, and mount(8) does not complain.
+        (&["remount", "dirsync"], &["nosuid", "nodev", "relatime", "sync", "!dirsync"]),
+        (&["remount", "noexec"], &["nosuid", "nodev", "noexec", "sync"]),
+        (&["remount", "ro", "size=2m"], &["nosuid", "nodev", "ro", "sync", "size=2048k"]),
+        (&["remount", "silent", "noatime"], &["nosuid", "nodev", "noatime"]),
+    ] {
+        let b = t.bundle(&["grep", " /mnt ", "/proc/self/mountinfo"]).own_rootfs();
+        let b = b.mount("tmpfs", "tmpfs", "/mnt", &["nosuid", "nodev", "sync", "size=1m"]);
+        let output = b.mount("tmpfs", "tmpfs", "/mnt", options).run().ok();
+        for word in expected {
+            let (name, wanted) = word.strip_prefix('!').map_or((*word, true), |name| (name, false));
+            let found = output.stdout.split([' ', ',', '\n']).any(|part| part == name);
+            assert_eq!(found, wanted, "{options:?} should give {word}: {}", output.stdout);
+        }
+    }
+}
+
+/// "Pass those as a comma-separated string" (config.md, Linux mount options): one entry may hold several.
+#[test]
+fn an_entry_may_hold_several_options_of_the_filesystem() {
+    let t = Test::new();
+    let b = t.bundle(&["grep", " /mnt ", "/proc/self/mountinfo"]).own_rootfs();
+    b.mount("tmpfs", "tmpfs", "/mnt", &["mode=711,size=64k"]).run().ok().shows("size=64k").shows("mode=711");
 }
 
 #[test]

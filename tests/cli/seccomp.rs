@@ -201,6 +201,98 @@ fn the_listener_gets_the_descriptor_and_the_state() {
     assert_eq!(link.expect("the descriptor").to_string_lossy(), "anon_inode:seccomp notify");
 }
 
+/// "The runtime MUST send exactly one container process state per connection. The connection MUST NOT be reused and it
+/// MUST be closed after sending a seccomp state" (config-linux.md, Seccomp); however long the state is.
+#[test]
+fn the_listener_gets_one_whole_state_a_connection() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 sends a long state in part") else { return };
+    let socket = FdSocket::listen(&t, "agent");
+    let mut profile = no_mkdir("SCMP_ACT_NOTIFY");
+    profile["listenerPath"] = json!(socket.path);
+    let long = "x".repeat(300_000);
+    let b = with(t.idle(), profile).set("/annotations", json!({"org.example.long": long.as_str()}));
+    let creating = b.on_bundle("create", &[]).spawn();
+    let (message, descriptors) = socket.receive_all();
+    creating.wait().ok();
+    let message: Value = serde_json::from_str(&message).expect("JSON");
+    assert_eq!(message["state"]["annotations"]["org.example.long"], *long);
+    assert_eq!(descriptors.len(), 1);
+    assert!(!socket.has_client());
+}
+
+/// "If the SCMP_ACT_NOTIFY action is not used this value is ignored" and "This field MUST NOT be set if listenerPath is
+/// not set" (config-linux.md, Seccomp).
+#[test]
+fn a_listener_and_its_metadata_need_each_other() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 takes metadata alone") else { return };
+    let mut profile = no_mkdir("SCMP_ACT_ERRNO");
+    profile["listenerPath"] = json!(t.path("nobody"));
+    with(t.bundle(&["true"]), profile.clone()).run().ok();
+    profile["listenerMetadata"] = json!("words");
+    with(t.bundle(&["true"]), profile.clone()).run().ok();
+    profile.as_object_mut().expect("an object").remove("listenerPath");
+    with(t.bundle(&["true"]), profile).run().fails("linux.seccomp.listenerMetadata");
+    with(t.bundle(&["true"]), no_mkdir("SCMP_ACT_NOTIFY")).run().fails("linux.seccomp.listenerPath");
+}
+
+/// "When the action doesn't support an errno, the runtime MUST print and error and fail" (config-linux.md, Seccomp).
+#[test]
+fn an_errno_needs_an_action_that_returns_it() {
+    let Some(t) = Test::of_minicon("runc ignores it") else { return };
+    for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG", "SCMP_ACT_TRAP"] {
+        let rule = json!({"names": ["mkdir"], "action": action, "errnoRet": 1});
+        with(t.bundle(&["true"]), but(rule)).create().fails("linux.seccomp.syscalls[0].errnoRet");
+        let profile = json!({"defaultAction": action, "defaultErrnoRet": 1});
+        with(t.bundle(&["true"]), profile).create().fails("linux.seccomp.defaultErrnoRet");
+    }
+}
+
+/// "`names` MUST contain at least one entry" (config-linux.md, Seccomp).
+#[test]
+fn a_rule_names_a_call() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 takes a rule for nothing") else { return };
+    let rule = json!({"names": [], "action": "SCMP_ACT_ERRNO"});
+    with(t.bundle(&["true"]), but(rule)).create().fails("linux.seccomp.syscalls[0].names");
+}
+
+/// Every flag, alone and together, with and without a listener, is one that the kernel takes.
+#[test]
+fn every_flag_is_taken() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 knows three") else { return };
+    const FLAGS: [&str; 4] = ["TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"];
+    let named = |flags: &[&str]| flags.iter().map(|flag| format!("SECCOMP_FILTER_FLAG_{flag}")).collect::<Vec<_>>();
+    for flags in [vec![], vec![FLAGS[0]], vec![FLAGS[1]], vec![FLAGS[2]], vec![FLAGS[3]], FLAGS.to_vec()] {
+        let mut profile = no_mkdir("SCMP_ACT_ERRNO");
+        profile["flags"] = json!(named(&flags));
+        with(t.sh(MKDIR), profile).run().ok().shows("Operation not permitted");
+        let socket = FdSocket::listen(&t, &format!("agent{}", flags.join("-")));
+        let mut profile = no_mkdir("SCMP_ACT_NOTIFY");
+        profile["flags"] = json!(named(&flags));
+        profile["listenerPath"] = json!(socket.path);
+        let b = with(t.idle(), profile);
+        b.create().ok();
+        assert_eq!(socket.receive_all().1.len(), 1, "{flags:?}");
+    }
+    let mut profile = no_mkdir("SCMP_ACT_ERRNO");
+    profile["flags"] = json!(["SECCOMP_FILTER_FLAG_WISH"]);
+    with(t.bundle(&["true"]), profile).create().fails("linux.seccomp.flags[0]");
+}
+
+/// All 23 names of the specification are known; those that this machine cannot run change nothing.
+#[test]
+fn every_architecture_is_known() {
+    let Some(t) = Test::of_minicon("runc knows 18") else { return };
+    let names = "X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE S390 \
+        S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB";
+    let names: Vec<String> = names.split_whitespace().map(|name| format!("SCMP_ARCH_{name}")).collect();
+    assert_eq!(names.len(), 23);
+    let mut profile = no_mkdir("SCMP_ACT_ERRNO");
+    profile["architectures"] = json!(names);
+    with(t.sh(MKDIR), profile.clone()).run().ok().shows("Operation not permitted");
+    profile["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_NATIVE"]);
+    with(t.bundle(&["true"]), profile).create().fails("linux.seccomp.architectures[1]");
+}
+
 #[test]
 fn a_listener_that_does_not_listen_is_an_error() {
     let t = Test::new();

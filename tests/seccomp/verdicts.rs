@@ -30,8 +30,6 @@ fn every_action_has_the_kernels_value() {
         ("SCMP_ACT_TRACE", Some(7), TRACE | 7),
         ("SCMP_ACT_LOG", None, LOG),
         ("SCMP_ACT_NOTIFY", None, NOTIFY),
-        // As in runc for now: an action that takes no errno ignores it.
-        ("SCMP_ACT_TRAP", Some(7), TRAP),
     ];
     for (action, errno, expected) in rows {
         let filter = x86_64(json!({
@@ -144,7 +142,7 @@ fn architectures_that_are_not_listed_are_killed_except_the_native_one() {
             "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ALLOW" }],
         }))
     };
-    for architectures in [Value::Null, json!([]), json!(["SCMP_ARCH_NATIVE"]), json!(["SCMP_ARCH_S390X"])] {
+    for architectures in [Value::Null, json!([]), json!(["SCMP_ARCH_S390X"])] {
         let filter = filter(&allow(architectures), Architecture::X86_64);
         assert_eq!(answer(&filter, AUDIT_X86_64, 0, [0; 6]), ALLOW);
         assert_eq!(answer(&filter, AUDIT_I386, 3, [0; 6]), KILL);

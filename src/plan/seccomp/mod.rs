@@ -3,6 +3,7 @@
 //! A policy gives names of system calls actions, perhaps depending on the arguments. This file checks it, and leaves
 //! the rest to others:
 //!
+//! - `names` knows the actions, operators, flags and architectures;
 //! - `architectures` knows the numbers;
 //! - `sections` says what happens to every number;
 //! - `precedence` decides between several rules for one system call;
@@ -12,13 +13,14 @@
 
 mod architectures;
 mod compile;
+pub mod names;
 mod precedence;
 mod sections;
 
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
 };
 
 pub use architectures::Architecture;
@@ -129,6 +131,7 @@ pub fn compile(policy: &LinuxSeccomp, native: Architecture, problems: &mut Vec<P
     let entries = policy.syscalls().as_deref().unwrap_or_default();
     let notify = entries.iter().any(|entry| entry.action() == LinuxSeccompAction::ScmpActNotify);
     check_notify(policy, notify, problems);
+    check_architectures(policy.architectures().as_deref().unwrap_or_default(), problems);
     let checked = Policy::new(policy, entries, problems);
     if problems.len() > known {
         return None;
@@ -175,6 +178,14 @@ fn check_notify(policy: &LinuxSeccomp, notify: bool, problems: &mut Vec<Problem>
     }
 }
 
+/// The document's type knows one name more than the specification.
+fn check_architectures(listed: &[Arch], problems: &mut Vec<Problem>) {
+    for (index, _) in listed.iter().enumerate().filter(|(_, listed)| !names::ARCHITECTURES.contains(listed)) {
+        let at = ConfigPath::new(SECCOMP).field("architectures").index(index);
+        problems.push(Problem::new(at, "is no architecture of the specification"));
+    }
+}
+
 impl Policy {
     fn new(policy: &LinuxSeccomp, entries: &[LinuxSyscall], problems: &mut Vec<Problem>) -> Policy {
         let place = ConfigPath::new(SECCOMP).field("defaultErrnoRet");
@@ -215,23 +226,22 @@ impl Policy {
     }
 }
 
-/// The filter's return value for an action.
+/// The filter's return value for an action. "When the action doesn't support an errno, the runtime MUST print and error
+/// and fail" (config-linux.md, Seccomp).
 fn action(action: LinuxSeccompAction, errno: Option<u32>, place: ConfigPath, problems: &mut Vec<Problem>) -> u32 {
+    let names::Return { value, takes_errno } = names::return_of(action);
+    if !takes_errno {
+        if errno.is_some() {
+            problems
+                .push(Problem::new(place, format!("{action} returns no errno: SCMP_ACT_ERRNO and SCMP_ACT_TRACE do")));
+        }
+        return value;
+    }
     let data = errno.unwrap_or(libc::EPERM as u32);
-    let base = match action {
-        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => return RET_KILL_THREAD,
-        LinuxSeccompAction::ScmpActKillProcess => return RET_KILL_PROCESS,
-        LinuxSeccompAction::ScmpActTrap => return RET_TRAP,
-        LinuxSeccompAction::ScmpActNotify => return RET_USER_NOTIF,
-        LinuxSeccompAction::ScmpActLog => return RET_LOG,
-        LinuxSeccompAction::ScmpActAllow => return RET_ALLOW,
-        LinuxSeccompAction::ScmpActErrno => RET_ERRNO,
-        LinuxSeccompAction::ScmpActTrace => RET_TRACE,
-    };
     if data > RET_DATA {
         problems.push(Problem::new(place, format!("{data} does not fit into the filter's 16 bits")));
     }
-    base | (data & RET_DATA)
+    value | (data & RET_DATA)
 }
 
 fn conditions(arguments: &[LinuxSeccompArg], place: ConfigPath, problems: &mut Vec<Problem>) -> Vec<Condition> {
@@ -264,17 +274,11 @@ fn alternatives(mut conditions: Vec<Condition>) -> impl Iterator<Item = Vec<Cond
 
 impl Condition {
     fn new(argument: &LinuxSeccompArg) -> Condition {
-        let (operator, value, mask) = match argument.op() {
-            LinuxSeccompOperator::ScmpCmpNe => (Operator::NotEqual, argument.value(), u64::MAX),
-            LinuxSeccompOperator::ScmpCmpLt => (Operator::Less, argument.value(), u64::MAX),
-            LinuxSeccompOperator::ScmpCmpLe => (Operator::LessOrEqual, argument.value(), u64::MAX),
-            LinuxSeccompOperator::ScmpCmpEq => (Operator::Equal, argument.value(), u64::MAX),
-            LinuxSeccompOperator::ScmpCmpGe => (Operator::GreaterOrEqual, argument.value(), u64::MAX),
-            LinuxSeccompOperator::ScmpCmpGt => (Operator::Greater, argument.value(), u64::MAX),
+        let operator = names::comparison(argument.op());
+        let (value, mask) = match operator {
             // Here `value` is the mask, and `valueTwo` what must be left of the argument.
-            LinuxSeccompOperator::ScmpCmpMaskedEq => {
-                (Operator::MaskedEqual, argument.value_two().unwrap_or_default(), argument.value())
-            }
+            Operator::MaskedEqual => (argument.value_two().unwrap_or_default(), argument.value()),
+            _ => (argument.value(), u64::MAX),
         };
         Condition { argument: argument.index() as u8, operator, value, mask }
     }
@@ -287,25 +291,19 @@ impl Condition {
 /// The flags of seccomp(2). None given means SPEC_ALLOW, as in runc: without it older kernels slow every process
 /// under a filter down (Speculative Store Bypass), and a filter is no isolation of threads from each other.
 fn flags(listed: Option<&[LinuxSeccompFilterFlag]>, notify: bool) -> u32 {
-    const TSYNC: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC as u32;
-    const LOG: u32 = libc::SECCOMP_FILTER_FLAG_LOG as u32;
     const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
     const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
     const TSYNC_ESRCH: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH as u32;
-    const WAIT_KILLABLE_RECV: u32 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32;
 
     let Some(listed) = listed else {
         return if notify { SPEC_ALLOW | NEW_LISTENER } else { SPEC_ALLOW };
     };
     let flag = |flag: &LinuxSeccompFilterFlag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => LOG,
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
         // Beside NEW_LISTENER the kernel takes TSYNC only in the variant that tells failure by errno.
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notify => TSYNC | TSYNC_ESRCH,
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => TSYNC,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notify => names::flag_bit(*flag) | TSYNC_ESRCH,
         // It is about the listener, and the kernel refuses it without one.
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => WAIT_KILLABLE_RECV,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if !notify => 0,
+        _ => names::flag_bit(*flag),
     };
     let listener = if notify { NEW_LISTENER } else { 0 };
     listed.iter().map(flag).fold(listener, |flags, flag| flags | flag)

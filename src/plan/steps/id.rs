@@ -61,6 +61,7 @@ names! {
     CAPABILITIES = "capabilities";
     NO_NEW_PRIVS = "no_new_privs";
     PROGRAM = "find-program";
+    NOBODY = "nobody";
     COMMIT = "commit";
     GATE_WAIT = "gate:wait";
     GATE_OPEN = "gate:open";

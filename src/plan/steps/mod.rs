@@ -135,9 +135,15 @@ impl Plan {
         furnish(self, acts.enter(Stage::Furnish));
         acts.enter(Stage::Hooks).hooks(self, &[HookKind::Prestart, HookKind::CreateRuntime]);
         leave(self, acts.enter(Stage::Leave));
-        assume(&self.program, acts.enter(Stage::Assume));
+        acts.enter(Stage::Assume);
+        match &self.program {
+            Some(program) => assume(program, &mut acts),
+            None => acts.add(id::NOBODY, "give up every right, as there is no program", "process"),
+        }
         acts.enter(Stage::Commit).add(id::COMMIT, "record the container as created", "");
-        start(self, &mut acts);
+        if let Some(program) = &self.program {
+            start(self, program, &mut acts);
+        }
         delete(self, acts.enter(Stage::Delete));
         acts.list
     }
@@ -189,7 +195,7 @@ impl Acts {
         let when = match step.when {
             Condition::Always => None,
             Condition::TargetExists => Some("it is there".to_owned()),
-            Condition::HostHas(path) => Some(format!("the host has {path}")),
+            Condition::ContainerHas(path) => Some(format!("{path} is there")),
         };
         self.add_if(when, id::tree(&step.what), words::tree(&step.what), step.at);
         if let (Some(calls), Some(act)) = (words::calls(&step.what), self.list.last_mut()) {
@@ -255,7 +261,7 @@ fn admit(plan: &Plan, acts: &mut Acts) {
     if plan.intel_rdt.is_some() {
         acts.add(id::RESCTRL_ADMIT, "init joins the class", "linux.intelRdt");
     }
-    if let Some(score) = plan.program.limits.oom_score_adjustment {
+    if let Some(score) = plan.program.as_ref().and_then(|program| program.limits.oom_score_adjustment) {
         acts.add(id::OOM_SCORE, format!("oom_score_adj = {score}"), "process.oomScoreAdj");
     }
     for device in &plan.net_devices {
@@ -308,8 +314,10 @@ fn enter(plan: &Plan, acts: &mut Acts) {
 fn furnish(plan: &Plan, acts: &mut Acts) {
     acts.add(id::ROOT, format!("take {} as the root", plan.rootfs.path.display()), "root.path");
     plan.rootfs.furnish.iter().for_each(|step| acts.tree(step));
-    let cwd = plan.program.identity.cwd.display();
-    acts.add(id::WORKING_DIRECTORY, format!("make the working directory {cwd} if it is missing"), "process.cwd");
+    if let Some(program) = &plan.program {
+        let cwd = program.identity.cwd.display();
+        acts.add(id::WORKING_DIRECTORY, format!("make the working directory {cwd} if it is missing"), "process.cwd");
+    }
 }
 
 /// `init::rootfs::leave` and `init::rootfs::finish`.
@@ -354,7 +362,8 @@ fn assume(program: &Program, acts: &mut Acts) {
     let CapabilitySets { bounding, effective, permitted, inheritable, ambient } = identity.capabilities;
     acts.add(id::BOUNDING, format!("bounding capabilities {bounding:#x}"), "process.capabilities.bounding");
     let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
-    acts.add(id::USER, format!("user {}:{}{groups}", identity.uid, identity.gid), "process.user");
+    let what = format!("user {}:{}{groups}, umask {:04o}", identity.uid, identity.gid, identity.umask);
+    acts.add(id::USER, what, "process.user");
     let what =
         format!("effective {effective:#x} permitted {permitted:#x} inheritable {inheritable:#x} ambient {ambient:#x}");
     acts.add(id::CAPABILITIES, what, "process.capabilities");
@@ -365,11 +374,10 @@ fn assume(program: &Program, acts: &mut Acts) {
 }
 
 /// `runtime::start::start` and `init::wait_and_execute`.
-fn start(plan: &Plan, acts: &mut Acts) {
+fn start(plan: &Plan, program: &Program, acts: &mut Acts) {
     acts.enter(Stage::Open).add(id::GATE_OPEN, "open the gate", "");
     acts.enter(Stage::Execute).add(id::GATE_WAIT, "wait at the gate", "");
     acts.hooks(plan, &[HookKind::StartContainer]);
-    let program = &plan.program;
     if let Some(filter) = program.seccomp.as_ref().filter(|_| program.loads_filter_last()) {
         acts.add(id::SECCOMP, words::filter(filter), "linux.seccomp");
     }

@@ -202,6 +202,7 @@ pub const ROWS: &[Row] = &[
         "prctl",
         "No exec gives rights any more, set-user-ID programs included: PR_SET_NO_NEW_PRIVS(2const).",
     ),
+    ("nobody", "prctl, capset", "Nothing will be executed, so nothing needs a right: runtime.md, Create."),
     ("find-program", "stat, access", "Looked for as the user who will execute it, as execvp(3) does."),
     (
         "commit",

@@ -16,7 +16,7 @@ use crate::plan::identity::{CAPABILITIES, capability_name};
 use crate::plan::mounts::{Mount, Source};
 use crate::plan::namespaces::{IdMap, Kind};
 use crate::plan::rootfs::What;
-use crate::plan::{ConfigPath, Host, Plan};
+use crate::plan::{ConfigPath, Host, Plan, Program};
 use crate::root::Root;
 use crate::runtime::Environment;
 use crate::runtime::explain;
@@ -37,18 +37,22 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
                 _ => {}
             }
         }
-        program::look(report, &plan, &root);
+        if let Some(program) = &plan.program {
+            program::look(report, &plan, program, &root);
+        }
     }
     namespaces(report, &plan);
     id_maps(report, &plan, &host);
     cgroups(report, &plan);
-    limits(report, &plan, &host);
+    if let Some(program) = &plan.program {
+        limits(report, program, &host);
+    }
     hooks(report, &plan);
     rest(report, &plan);
 }
 
 fn plan(bundle: &Path, environment: &Environment) -> Result<(Plan, Host)> {
-    let config = config::read_bundle(bundle)?;
+    let config = config::read_bundle(bundle, environment.strict)?;
     let host = host::probe(&config)?;
     explain::plan(&config, bundle, None, &host, environment).map(|plan| (plan, host))
 }
@@ -253,12 +257,12 @@ fn cgroups(report: &mut Report, plan: &Plan) {
     }
 }
 
-fn limits(report: &mut Report, plan: &Plan, host: &Host) {
+fn limits(report: &mut Report, program: &Program, host: &Host) {
     let number = CAPABILITIES.iter().position(|one| capability_name(*one) == "CAP_SYS_RESOURCE").unwrap_or(0);
     if !host.rootless && host.bounding_capabilities & 1 << number != 0 {
         return;
     }
-    let limits = &plan.program.limits;
+    let limits = &program.limits;
     for limit in &limits.rlimits {
         let Ok(index) = u8::try_from(limit.resource) else { continue };
         let Some(resource) = resource(index) else { continue };
@@ -325,7 +329,7 @@ fn rest(report: &mut Report, plan: &Plan) {
             report.at("linux.sysctl");
         }
     }
-    if plan.program.terminal {
+    if plan.program.as_ref().is_some_and(|program| program.terminal) {
         report.fine("terminal", "create needs --console-socket, and so does run --detach; run alone uses ours");
     }
 }

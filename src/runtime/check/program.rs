@@ -7,13 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::Report;
-use crate::plan::Plan;
 use crate::plan::rootfs::What;
+use crate::plan::{Plan, Program};
 use crate::root::{self, Root};
 
 /// Looks for argv[0].
-pub fn look(report: &mut Report, plan: &Plan, root: &Root) {
-    let identity = &plan.program.identity;
+pub fn look(report: &mut Report, plan: &Plan, program: &Program, root: &Root) {
+    let identity = &program.identity;
     let name = identity.argv[0].to_string_lossy().into_owned();
     let environment = identity.environment.iter().map(|variable| variable.to_string_lossy());
     let path = environment.filter_map(|variable| variable.strip_prefix("PATH=").map(str::to_owned)).next();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -78,9 +78,30 @@ impl FdSocket {
         self.path.to_str().expect("a path in UTF-8")
     }
 
+    /// All that one client sends until it closes the connection, and the descriptors with the beginning.
+    #[track_caller]
+    pub fn receive_all(&self) -> (String, Vec<OwnedFd>) {
+        let (beginning, descriptors, mut stream) = self.receive_from();
+        let mut rest = String::new();
+        stream.set_read_timeout(Some(patience(LIMIT))).expect("a time limit");
+        stream.read_to_string(&mut rest).expect("the connection is closed");
+        (beginning + &rest, descriptors)
+    }
+
+    /// Whether somebody else wants to send.
+    pub fn has_client(&self) -> bool {
+        readable(&self.listener, Duration::ZERO)
+    }
+
     /// What one client sends: its bytes, and the descriptors with them.
     #[track_caller]
     pub fn receive(&self) -> (String, Vec<OwnedFd>) {
+        let (text, descriptors, _) = self.receive_from();
+        (text, descriptors)
+    }
+
+    #[track_caller]
+    fn receive_from(&self) -> (String, Vec<OwnedFd>, UnixStream) {
         assert!(readable(&self.listener, patience(LIMIT)), "nobody connects to {}", self.path.display());
         let (stream, _) = self.listener.accept().expect("accept");
         assert!(readable(&stream, patience(LIMIT)), "nothing is sent to {}", self.path.display());
@@ -95,7 +116,7 @@ impl FdSocket {
                 descriptors.extend(sent);
             }
         }
-        (String::from_utf8_lossy(&bytes).into_owned(), descriptors)
+        (String::from_utf8_lossy(&bytes).into_owned(), descriptors, stream)
     }
 }
 

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod hints;
 pub mod log;
 #[allow(unsafe_code)]
 pub mod sys;

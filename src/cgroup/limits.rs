@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::{Cgroup, Member, Presence, files};
 use crate::error::{Error, Result};
+use crate::hints;
 use crate::plan::cgroup::{Before, CgroupPlan, FileWrite, Version, When};
 use crate::plan::steps::id;
 use crate::trace::{self, Outcome};
@@ -129,7 +130,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         Errno::BUSY if matches!(file, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
             let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
             let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
-            return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
+            return Some(format!("{} (current usage: {used}, peak usage: {peak})", hints::MEMORY_IN_USE));
         }
         Errno::NOENT if controller == "hugetlb" => "no huge pages of this size here; see /sys/kernel/mm/hugepages",
         Errno::NOENT if file.starts_with("memory.memsw") || file == "memory.swap.max" => {
@@ -153,9 +154,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
             "less than memory alone may be (memory.limit_in_bytes): change memory.limit with it"
         }
         Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
-        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
-            "not all of these are online, or the parent cgroup does not have them all"
-        }
+        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => hints::CPUSET,
         Errno::INVAL if controller == "devices" => {
             "while there are cgroups below, v1 cannot change between \"everything but\" and \"nothing but\""
         }

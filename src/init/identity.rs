@@ -234,11 +234,9 @@ fn set_ids(identity: &Identity) -> Result<()> {
         set => call!("setgroups"(format_args!("{:?}", identity.groups)) => set)?,
     }
     let gid = Gid::from_raw(identity.gid);
-    call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))
-        .hint("the group must be mapped by linux.gidMappings")?;
+    call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))?;
     let uid = Uid::from_raw(identity.uid);
     call!("setresuid"(identity.uid) => rustix::thread::set_thread_res_uid(uid, uid, uid))
-        .hint("the user must be mapped by linux.uidMappings")
 }
 
 /// Whether every supplementary group is the process's own or unmapped, see the overflow ids of user_namespaces(7).
@@ -299,8 +297,7 @@ fn search(name: &CStr, environment: &[CString]) -> Result<CString> {
     let shown = name.to_string_lossy();
     Err(match refused {
         Some(_) => refusal(name, Errno::ACCESS),
-        None => Error::new(format!("exec: {shown:?}: executable file not found in $PATH"))
-            .hint("is it in the image, and is PATH in process.env right?"),
+        None => Error::new(format!("exec: {shown:?}: executable file not found in $PATH")),
     })
 }
 
@@ -316,11 +313,9 @@ fn check(path: &CStr) -> Result<(), Errno> {
 fn refusal(name: &CStr, errno: Errno) -> Error {
     let shown = name.to_string_lossy();
     match errno {
-        Errno::ACCESS => Error::new(format!("exec: {shown:?}: permission denied"))
-            .hint("the user needs the right to execute it, and its mount must not be noexec"),
+        Errno::ACCESS => Error::new(format!("exec: {shown:?}: permission denied")),
         Errno::ISDIR => Error::new(format!("exec: {shown:?}: is a directory: permission denied")),
-        errno => Error::new(format!("exec: {shown:?}: stat {shown}: {}", errno_text(errno.raw_os_error())))
-            .hint("is it in the image?"),
+        errno => Error::new(format!("exec: {shown:?}: stat {shown}: {}", errno_text(errno.raw_os_error()))),
     }
 }
 

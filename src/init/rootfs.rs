@@ -125,7 +125,7 @@ fn make_node(root: &Root, node: &Node) -> Result<()> {
 
 /// Without the right to make device nodes the host's own is bound.
 fn bind_node(root: &Root, node: &Node) -> Result<()> {
-    let tree = mount::clone_tree_at(CWD, &node.path, false).hint("the host must have this device at the same path")?;
+    let tree = mount::clone_tree_at(CWD, &node.path, false)?;
     check_node(node, &root::stat(&tree)?)?;
     mount::attach(&tree, root.file(&node.path)?)
 }
@@ -138,7 +138,7 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
     }
     let message =
         format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
-    Err(Error::new(message).hint("remove it from the image, or mount a tmpfs at /dev"))
+    Err(Error::new(message))
 }
 
 fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()> {

@@ -148,8 +148,7 @@ pub fn check_root(plan: &Plan) -> Result<()> {
     // "A directory MUST exist at the path declared by the field." (config.md, Root)
     Err(Error::new(format!("{} is not a directory", path.display()))
         .step("find the root filesystem")
-        .at(ConfigPath::new("root.path"))
-        .hint("unpack an image there, for example `umoci unpack`, or a busybox"))
+        .at(ConfigPath::new("root.path")))
 }
 
 /// The rules of runc between the terminal that the configuration wants and the flags. Its words too, even its name in
@@ -238,7 +237,6 @@ pub fn set_oom_score_of(pid: i32, value: i32) -> Result<()> {
     call!("write"(file, value) => fs::write(&file, value.to_string()).map_err(as_errno))
         .step(|| "set the OOM score")
         .at(ConfigPath::new("process.oomScoreAdj"))
-        .hint("a value below the caller's needs CAP_SYS_RESOURCE")
 }
 
 /// The limits of a process that is about to become the program: set by us, as it may lack the rights (its user namespace
@@ -397,10 +395,8 @@ impl<'a> Creating<'a> {
         let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.had_oom_kill());
         let error = Error::new(format!("container init {how}{}", if oom { " (possibly OOM-killed)" } else { "" }));
         match ended {
-            _ if oom => error.at("linux.resources.memory.limit").hint("give the container more memory"),
-            Some((_, Some(libc::SIGSYS))) => error
-                .at("linux.seccomp")
-                .hint("the filter forbids what init still has to do; with process.noNewPrivileges it is loaded last"),
+            _ if oom => error.at("linux.resources.memory.limit"),
+            Some((_, Some(libc::SIGSYS))) => error.at("linux.seccomp"),
             _ => error,
         }
     }

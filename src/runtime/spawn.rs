@@ -89,8 +89,7 @@ fn check_is_private(plan: &Plan, kind: Kind, fd: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!("{change} not allowed in the host's {} namespace", kind.name()))
-        .at(ConfigPath::new(if sysctl.is_some() { "linux.sysctl" } else { "hostname" }))
-        .hint("leave out the namespace's path to get a new one"))
+        .at(ConfigPath::new(if sysctl.is_some() { "linux.sysctl" } else { "hostname" })))
 }
 
 /// Whether a namespace is the one that we are in.
@@ -251,7 +250,6 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
 fn write(file: &str, text: &str) -> Result<()> {
     let written = std::fs::write(file, text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
     call!("write"(file, format_args!("{text:?}")) => written)
-        .hint("ranges must not overlap, and their outside ids must be mapped in the caller's user namespace")
 }
 
 fn run_map_program(program: &str, pid: i32, map: &[IdMap]) -> Result<()> {
@@ -268,5 +266,5 @@ fn run_map_program(program: &str, pid: i32, map: &[IdMap]) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(format!("{program}: {said}")).hint("the ranges must be granted in /etc/subuid and /etc/subgid"))
+    Err(Error::new(format!("{program}: {said}")))
 }

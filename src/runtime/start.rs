@@ -51,8 +51,7 @@ pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
         Some(Started::Yes) => match status::read_stat(container.record.init_process_pid) {
             // The end of the file can also mean that init was killed, by its own filter for one. A zombie still tells.
             Some(stat) if stat.start == container.record.init_process_start && !stat.has_executed() => {
-                Err(explain_death(container, "container init died while it started the program")
-                    .hint("a seccomp filter must let the exec itself pass"))
+                Err(explain_death(container, "container init died while it started the program"))
             }
             _ => Ok(()),
         },
@@ -71,9 +70,9 @@ fn end_exec(opened: Option<&Started>) {
 /// The words in parentheses are runc's.
 fn explain_death(container: &Container, message: &str) -> Error {
     match container.cgroup().had_oom_kill() {
-        true => Error::new(format!("{message} (possibly OOM-killed)"))
-            .at(ConfigPath::new("linux.resources.memory.limit"))
-            .hint("give the container more memory"),
+        true => {
+            Error::new(format!("{message} (possibly OOM-killed)")).at(ConfigPath::new("linux.resources.memory.limit"))
+        }
         false => Error::new(message),
     }
 }

@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod fixtures;
 mod hardening;
+mod hints;
 mod hooks;
 mod id_maps;
 mod lifecycle;

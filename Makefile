@@ -15,6 +15,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release/minicon
 QUICK := $(CARGO_TARGET_DIR)/quick/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
 COMPARE := $(CARGO_TARGET_DIR)/quick/compare
+CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
 
 # One static file at a fixed address: nothing to look up or relocate before main, nothing to find inside a container.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
@@ -32,7 +33,7 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-vm test test-vm vm-shell demo compare \
-	nightly clean FORCE
+	nightly clean FORCE conformance conformance-build conformance-coverage conformance-runtime-tools conformance-spec
 
 help:
 	@echo "make demo     build, then one container through its whole life, with limits"
@@ -43,6 +44,7 @@ help:
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
 	@echo "make quick    the same without the slow link: what the tests run"
 	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
+	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  the tests again, longer"
 	@echo "make clean    remove all that was built"
@@ -75,6 +77,7 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --lib --test tidy
+	$(CARGO) test --locked --quiet -p conformance --lib
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)
@@ -112,6 +115,31 @@ compare: deps
 	@$(MAKE) release rootfs
 	$(CARGO) build --locked --quiet --profile quick -p benches
 	@$(SUDO) scripts/compare.sh $(RELEASE) $(COMPARE) build/rootfs $(ROUNDS)
+
+# RUNTIME=PROGRAM tests another runtime, STRICT=1 gives it --strict, HIDE_CGROUP2=1 takes the cgroup2 mount of a hybrid
+# host from it, JSON=FILE keeps the results, TESTS="hooks process.user" runs a part.
+RUNTIME ?= $(QUICK)
+CONFORMANCE_FLAGS = --runtime $(RUNTIME) --probe $(PROBE) $(if $(STRICT),--strict) $(if $(HIDE_CGROUP2),--hide-cgroup2) \
+	$(if $(JSON),--json $(JSON))
+
+conformance: conformance-build
+	@$(SUDO) $(CONFORMANCE) $(CONFORMANCE_FLAGS) $(TESTS)
+
+# Static, so that a virtual machine can run it too.
+conformance-build: $(PROBE)
+	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
+	$(CARGO) rustc --locked --quiet --profile quick -p conformance --bin conformance -- $(STATIC)
+
+conformance-coverage: conformance-build
+	@$(CONFORMANCE) --coverage conformance conformance/results/*.json
+
+# DIR: a checkout of opencontainers/runtime-tools, built with `make runtimetest validation-executables`.
+conformance-runtime-tools: conformance-build
+	@$(SUDO) $(CONFORMANCE) $(CONFORMANCE_FLAGS) --runtime-tools $(DIR) $(TESTS)
+
+# SPEC: a checkout of opencontainers/runtime-spec, to hold the table of sentences against.
+conformance-spec: conformance-build
+	@$(CONFORMANCE) --spec $(SPEC)
 
 nightly: export PROPTEST_CASES := 20000
 nightly: test release

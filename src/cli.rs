@@ -29,6 +29,9 @@ pub struct Globals {
     /// Make cgroups through systemd; cgroupsPath is then slice:prefix:name
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// Who makes cgroups: cgroupfs, systemd or disabled (none of its own) [default: cgroupfs]
+    #[arg(long, value_name = "MANAGER")]
+    pub cgroup_manager: Option<String>,
     /// Tolerate cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub rootless: String,

@@ -19,6 +19,8 @@ pub mod host;
 pub mod plan;
 pub mod trace;
 
+pub mod dbus;
+
 pub mod cgroup;
 pub mod console;
 pub mod container;

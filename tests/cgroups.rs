@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use minicon::cgroup::{Cgroup, CgroupPaths, probe};
 use minicon::error::{Problem, Result};
-use minicon::plan::cgroup::{CgroupHost, CgroupPlan, Mode, Request, plan, plan_update};
+use minicon::plan::cgroup::{CgroupHost, CgroupPlan, Manager, Mode, Request, plan, plan_update};
+use minicon::plan::systemd::{Bus, UnitName};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -93,6 +94,8 @@ impl Sandbox {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let request = Request {
             id: &self.name,
+            manager: Manager::Cgroupfs,
+            annotations: None,
             cgroups_path: path.map(Path::new),
             resources: Some(&resources),
             rootless: false,
@@ -118,7 +121,7 @@ impl Drop for Sandbox {
         let left = self.left();
         for path in &left {
             let controllers = [("x".to_owned(), path.clone())].into();
-            let _ = Cgroup::open(&CgroupPaths { controllers, parents: Vec::new() }).remove();
+            let _ = Cgroup::open(&CgroupPaths { controllers, ..CgroupPaths::default() }).remove();
         }
         if !std::thread::panicking() {
             assert_eq!(left, Vec::<PathBuf>::new(), "directories were left behind");
@@ -497,4 +500,47 @@ fn the_probe_finds_what_the_kernel_lists() {
     if let Some(unified) = &host.v2 {
         assert!(unified.mount_point.join("cgroup.controllers").exists());
     }
+}
+
+/// `update` tells systemd too, or it would write the old values again when it next reloads.
+#[test]
+fn properties_of_a_unit_are_changed() {
+    if !Path::new("/run/systemd/system").exists() {
+        eprintln!("skipped: properties_of_a_unit_are_changed: systemd is not PID 1 here");
+        return;
+    }
+    let unit = UnitName { name: format!("minicon-test-{}.scope", std::process::id()), bus: Bus::System };
+    let mut scope = std::process::Command::new("systemd-run")
+        .args(["--scope", "--quiet", "--collect", "--unit", &unit.name, "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    let systemctl = |args: &[&str]| {
+        let output = std::process::Command::new("systemctl").args(args).arg(&unit.name).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let started = Instant::now();
+    while systemctl(&["is-active"]) != "active" && started.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let resources = serde_json::from_str(r#"{"pids": {"limit": 9}, "memory": {"limit": 67108864}}"#).unwrap();
+    let path = PathBuf::from("/sys/fs/cgroup/system.slice").join(&unit.name);
+    let paths =
+        CgroupPaths { controllers: [(String::new(), path)].into(), unit: Some(unit.clone()), ..CgroupPaths::default() };
+    let cgroup = Cgroup::open(&paths);
+    let update = plan_update(&resources, cgroup.directories().unwrap(), false, &mut Vec::new());
+    let changed = cgroup.set_properties(&update);
+    let now = systemctl(&["show", "--value", "-p", "TasksMax", "-p", "MemoryMax", "--"]);
+    scope.kill().unwrap();
+    scope.wait().unwrap();
+    changed.unwrap();
+    let mut now: Vec<&str> = now.split_whitespace().collect();
+    now.sort_unstable();
+    assert_eq!(now, ["67108864", "9"]);
+    // Once nobody is left in it, the unit is gone.
+    let gone =
+        || Cgroup::open(&CgroupPaths { unit: Some(unit.clone()), ..CgroupPaths::default() }).set_properties(&update);
+    while gone().is_ok() && started.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gone().unwrap_err().headline().contains("NoSuchUnit"));
 }

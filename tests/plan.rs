@@ -43,6 +43,7 @@ fn plan(file: &Path, host: &Host) -> minicon::error::Result<Plan> {
         no_new_keyring: false,
         rootless: host.rootless,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };
@@ -123,6 +124,7 @@ fn all_that_is_wrong_is_told_at_once() {
         no_new_keyring: false,
         rootless: false,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };
@@ -162,6 +164,7 @@ fn plan_of(process: &serde_json::Value, linux: &serde_json::Value, host: &Host) 
         no_new_keyring: false,
         rootless: false,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };

@@ -54,6 +54,8 @@ const RULES: &[Rule] = &[
             "init",
             "container",
             "cgroup",
+            "dbus",
+            "criu",
             "handshake",
             "console",
             "hooks",

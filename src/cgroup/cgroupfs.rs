@@ -18,10 +18,16 @@ use crate::trace::{self, Outcome};
 
 impl Cgroup {
     /// Makes the directories of a plan, with their parents, ready to be joined. On failure everything that was made
-    /// is removed again. A directory that exists is taken if it is empty and not frozen.
+    /// is removed again. A directory that exists is taken if it is empty and not frozen; one that systemd makes is left to
+    /// [`Cgroup::place`].
     pub fn create(plan: &CgroupPlan) -> Result<Cgroup> {
-        let mut new = Creating { cgroup: Cgroup::default(), made: Vec::new() };
+        let cgroup = Cgroup { unit: super::unit_name(plan), ..Cgroup::default() };
+        let mut new = Creating { cgroup, made: Vec::new() };
         for directory in &plan.directories {
+            if plan.is_made_by_systemd(directory) {
+                new.push(directory, Presence::Awaited);
+                continue;
+            }
             let limited = plan.writes.iter().any(|write| write.directory == new.cgroup.members.len());
             trace::conditional(|| id::directory(directory), || new.add(directory, limited))?;
         }
@@ -29,7 +35,7 @@ impl Cgroup {
         for (index, directory) in plan.directories.iter().enumerate() {
             let presence = new.cgroup.members[index].presence;
             match directory.version {
-                _ if presence == Presence::Absent => {}
+                _ if !presence.is_there() => {}
                 Version::V2 => enable_controllers(directory)?,
                 Version::V1 if directory.cpuset => {
                     let given = |file: &str| plan.writes.iter().any(|w| w.directory == index && w.file == file);
@@ -62,7 +68,7 @@ impl Cgroup {
 
     /// Removes the directories, with any that the container made inside, then the parents that were made for it, if
     /// nobody else uses them. What is gone already is fine. Goes on after a failure and returns the first.
-    pub fn remove(&self) -> Result<()> {
+    pub(super) fn remove_directories(&self) -> Result<()> {
         let mut failed = None;
         for member in self.present() {
             if let Err(error) = remove_tree(&member.path) {
@@ -118,6 +124,11 @@ impl Creating {
             Err(error) if files::is_permission(&error) && !directory.required => Presence::Absent,
             Err(error) => return Err(explain_make(error, directory, limited)),
         };
+        self.push(directory, presence);
+        Ok(if presence == Presence::Absent { Outcome::Skipped } else { Outcome::Done })
+    }
+
+    fn push(&mut self, directory: &Directory, presence: Presence) {
         self.cgroup.members.push(Member {
             path: directory.path.clone(),
             version: directory.version,
@@ -125,7 +136,6 @@ impl Creating {
             presence,
             required: directory.required,
         });
-        Ok(if presence == Presence::Absent { Outcome::Skipped } else { Outcome::Done })
     }
 
     fn release(mut self) -> Cgroup {
@@ -221,7 +231,7 @@ fn cpuset_or_inherited(path: &Path, mount_point: &Path, file: &str) -> Result<St
 
 /// Enables the controllers for the directory in all its parents that lack them. What cannot be enabled is left: the
 /// write of the limit that needs it fails and says so.
-fn enable_controllers(directory: &Directory) -> Result<()> {
+pub(super) fn enable_controllers(directory: &Directory) -> Result<()> {
     if directory.controllers.is_empty() {
         return Ok(());
     }

@@ -56,7 +56,7 @@ impl Cgroup {
     fn write_if_due<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<Outcome> {
         let Some(member) = self.members.get(write.directory) else { return Ok(Outcome::Skipped) };
         let new = member.presence == Presence::New;
-        if member.presence == Presence::Absent || (new && write.when == When::Existing) {
+        if !member.presence.is_there() || (new && write.when == When::Existing) {
             return Ok(Outcome::Skipped);
         }
         let result = match &write.before {
@@ -72,6 +72,8 @@ impl Cgroup {
                 files::write(&member.path.join(file), value).map_err(|error| explain(error, write, member))
             }
             (Err(error), _) if error.errno().is_some_and(|errno| write.tolerated.contains(&errno)) => Ok(()),
+            // What lifts a limit is done where there cannot be one.
+            (Err(error), _) if write.when == When::Existing && error.errno() == Some(Errno::NOENT) => Ok(()),
             (result, _) => result.map_err(|error| explain(error, write, member)),
         }
         .map(|()| Outcome::Done)

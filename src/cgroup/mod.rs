@@ -4,6 +4,7 @@
 //! ```text
 //! probe.rs      what this machine offers         -> plan::cgroup::CgroupHost
 //! cgroupfs.rs   makes the directories and removes them
+//! systemd.rs    has systemd do so, as a unit of which the container's init is the first process
 //! limits.rs     writes the files of a plan
 //! devices.rs    device rules: an eBPF program on v2, changes of the list on v1
 //! update.rs     the same for a container in use, which can be taken back
@@ -22,6 +23,7 @@ mod processes;
 mod stats;
 mod stats_v1;
 mod stats_v2;
+pub mod systemd;
 mod update;
 
 use std::collections::BTreeMap;
@@ -38,7 +40,8 @@ pub use self::probe::probe;
 pub use self::stats::Stats;
 use crate::call;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Version};
+use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Version};
+use crate::plan::systemd::UnitName;
 use crate::sys::Fd;
 
 /// The cgroups of one container, one directory in each hierarchy.
@@ -48,6 +51,10 @@ pub struct Cgroup {
     members: Vec<Member>,
     /// Directories above the container's that were made for it, outermost first.
     parents: Vec<PathBuf>,
+    /// The systemd unit, where systemd makes the cgroup.
+    unit: Option<UnitName>,
+    /// systemd may know the unit as the container's: it was asked to start it.
+    is_started: bool,
 }
 
 #[derive(Debug)]
@@ -68,6 +75,14 @@ enum Presence {
     Existing,
     /// It could not be made, and the container does without.
     Absent,
+    /// systemd will make it, once there is an init.
+    Awaited,
+}
+
+impl Presence {
+    fn is_there(self) -> bool {
+        matches!(self, Presence::New | Presence::Existing)
+    }
 }
 
 /// Where a container's cgroups are, for its record.
@@ -79,14 +94,17 @@ pub struct CgroupPaths {
     /// Directories above these that were made for the container, outermost first; removed with it if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PathBuf>,
+    /// The systemd unit that the cgroup is of; with it systemd removes what it has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
 }
 
 impl CgroupPaths {
     /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
     /// missing now is what will have been made for the container.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
-        let mut paths = CgroupPaths::default();
-        for directory in &plan.directories {
+        let mut paths = CgroupPaths { unit: unit_name(plan), ..CgroupPaths::default() };
+        for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
             let missing = directory.path.ancestors().skip(1).take_while(|parent| !parent.exists());
             let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
             paths.parents.extend(missing.into_iter().rev());
@@ -99,6 +117,13 @@ impl CgroupPaths {
             }
         }
         paths
+    }
+}
+
+fn unit_name(plan: &CgroupPlan) -> Option<UnitName> {
+    match &plan.driver {
+        Driver::Systemd(unit) => Some(unit.id.clone()),
+        Driver::Cgroupfs | Driver::Nobody => None,
     }
 }
 
@@ -124,7 +149,7 @@ impl Cgroup {
                 required: true,
             });
         }
-        Cgroup { members, parents: paths.parents.clone() }
+        Cgroup { members, parents: paths.parents.clone(), unit: paths.unit.clone(), is_started: true }
     }
 
     /// What a record stores.
@@ -140,7 +165,15 @@ impl Cgroup {
                 }
             }
         }
-        CgroupPaths { controllers, parents: self.parents.clone() }
+        CgroupPaths { controllers, parents: self.parents.clone(), unit: self.unit.clone() }
+    }
+
+    /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
+    pub fn remove(&self) -> Result<()> {
+        let directory = self.v2().map(|member| member.path.as_path());
+        let unit = self.unit.as_ref().filter(|_| self.is_started);
+        let stopped = unit.map_or(Ok(()), |unit| systemd::stop(unit, directory));
+        self.remove_directories().and(stopped)
     }
 
     /// The directories as [`plan_update`](crate::plan::cgroup::plan_update) wants them. Reads which controllers are
@@ -237,7 +270,7 @@ impl Cgroup {
     }
 
     fn present(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.presence != Presence::Absent)
+        self.members.iter().filter(|member| member.presence.is_there())
     }
 
     /// The directory of a v1 controller.
@@ -268,6 +301,11 @@ impl Entrance {
     /// The v2 directory, for clone3(2) with CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Leaves the v2 cgroup to somebody who has the right to move the process there.
+    pub fn leave_v2_to_others(&mut self) {
+        self.v2 = None;
     }
 
     /// Moves the calling process into the v1 cgroups. It must have one thread: `tasks` moves one, and in return spares

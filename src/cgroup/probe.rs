@@ -34,7 +34,7 @@ pub fn probe() -> Result<CgroupHost> {
 }
 
 /// `4:cpu,cpuacct:/path` (cgroups(7)); no controllers for v2.
-fn parse_membership(line: &str) -> Option<(Vec<String>, &Path)> {
+pub(super) fn parse_membership(line: &str) -> Option<(Vec<String>, &Path)> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (controllers, own) = (parts.next()?, Path::new(parts.next()?));
     // In a cgroup namespace whose root we are not below, the kernel starts the path with `/..`.

@@ -35,6 +35,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         log_format: "text".to_owned(),
         debug: false,
         systemd_cgroup: false,
+        cgroup_manager: None,
         rootless: "auto".to_owned(),
         trace: None,
         trace_format: None,
@@ -62,6 +63,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
                     "--root" => globals.root = Some(PathBuf::from(value)),
                     "--log" => globals.log = Some(PathBuf::from(value)),
                     "--log-format" => globals.log_format = text.to_owned(),
+                    "--cgroup-manager" => globals.cgroup_manager = Some(text.to_owned()),
                     "--rootless" => globals.rootless = text.to_owned(),
                     "--trace" => globals.trace = Some(PathBuf::from(value)),
                     "--trace-format" => globals.trace_format = Some(text.to_owned()),
@@ -131,7 +133,8 @@ fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> 
 }
 
 /// The global flags that take the next word as their value.
-const GLOBALS_WITH_VALUE: [&str; 6] = ["--root", "--log", "--log-format", "--rootless", "--trace", "--trace-format"];
+const GLOBALS_WITH_VALUE: [&str; 7] =
+    ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--trace", "--trace-format"];
 
 fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
@@ -162,6 +165,7 @@ const LONG_FLAGS: &[&str] = &[
     "bundle",
     "cap",
     "cgroup",
+    "cgroup-manager",
     "console-socket",
     "cpu-burst",
     "cpu-idle",
@@ -363,7 +367,8 @@ mod tests {
     fn both_ways_to_parse_agree() {
         for line in [
             "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true --strict state c",
-            "minicon --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
+            "minicon --cgroup-manager disabled run c",
+            "minicon --cgroup-manager=systemd --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
             "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
             "minicon kill c KILL",
             "minicon delete --force --force c",

@@ -69,6 +69,9 @@ pub struct Record {
     /// Its groups in the resctrl file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resctrl: Option<Membership>,
+    /// Without a mount namespace: what is mounted on the host for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_mounts: Vec<HostMount>,
     /// There are hooks for after start, or after delete.
     pub has_late_hooks: bool,
     /// There is no `process`: it can be created, but not started.
@@ -76,6 +79,15 @@ pub struct Record {
     /// `annotations` of the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A place below the container's root that will be mounted on, see [`Record::host_mounts`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMount {
+    /// In the root.
+    pub path: PathBuf,
+    /// The mount that was to be seen there before, by its id; see statx(2). It stays.
+    pub before: u64,
 }
 
 impl Record {

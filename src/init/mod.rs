@@ -67,8 +67,10 @@ pub struct Join<'a> {
     pub channel: Channel,
     /// The way into the cgroups.
     pub cgroup: Entrance,
-    /// The container's namespaces (`CLONE_NEW*`), and its init to join them through unless we are in them already.
-    pub namespaces: (u32, Option<&'a OwnedFd>),
+    /// The container's namespaces, and those of them that we are not in yet (`CLONE_NEW*`).
+    pub namespaces: (u32, u32),
+    /// The container's init, to join them through.
+    pub container: &'a OwnedFd,
     /// The container's root, where no mount namespace leads there.
     pub root: Option<OwnedFd>,
     /// How many descriptors from 3 on the program gets.
@@ -169,9 +171,9 @@ fn wait_and_execute(
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(mut join: Join<'_>) -> ! {
     trace::become_init();
-    let init = join.namespaces.1.map(AsRawFd::as_raw_fd);
+    let container = join.container.as_raw_fd();
     let root = join.root.as_ref().map(AsRawFd::as_raw_fd);
-    let own = [join.channel.number()].into_iter().chain(init).chain(root).chain(join.cgroup.numbers());
+    let own = [join.channel.number()].into_iter().chain([container]).chain(root).chain(join.cgroup.numbers());
     close_what_is_not_ours(join.preserved_fds, own);
     let Err(error) = join_and_execute(&mut join);
     fail(&join.channel, error)

@@ -55,7 +55,7 @@ pub fn join_namespace(kind: Kind, fd: &OwnedFd) -> Result<()> {
 
 /// Joins a running container, through its init: setns(2) with a pidfd takes all namespaces at once (Linux 5.8).
 pub fn join_container(join: &Join<'_>) -> Result<()> {
-    let (kinds, init) = join.namespaces;
+    let (kinds, left) = join.namespaces;
     call!("setsid"() => rustix::process::setsid())?;
     if let Some(keyring) = join.keyring {
         trace::conditional(|| id::KEYRING, || join_keyring(keyring))?;
@@ -63,9 +63,8 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
     // From here on a process of the container can see us (CVE-2016-9962).
     process::hide()?;
     // The pid namespace is one to be born into: the runtime has seen to that.
-    let others = kinds & !Kind::Pid.flag();
-    if let Some(init) = init.filter(|_| others != 0) {
-        process::setns(init, others).step(|| "join the container's namespaces")?;
+    if left != 0 {
+        process::setns(join.container, left).step(|| "join the container's namespaces")?;
     }
     if let Some(root) = &join.root {
         call!("fchdir"(sys::Fd(root)) => rustix::process::fchdir(root))?;

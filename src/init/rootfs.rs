@@ -46,6 +46,7 @@ fn furnish_one(plan: &Rootfs, root: &mut Root, channel: &Channel, index: usize, 
             Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
             done => done.map(drop),
         },
+        What::Node(node) if node.bind => bind_node(root, node, index, channel),
         What::Node(node) => make_node(root, node),
         What::Link { path, target, replace } => make_link(root, path, target, *replace),
         _ => Err(Error::new("this step belongs after the root is entered")),
@@ -100,9 +101,6 @@ pub fn ask_for_mount(channel: &Channel, step: Option<usize>) -> Result<OwnedFd> 
 /// A node that is there already must be the device that is asked for: "If a file already exists at path that does not
 /// match the requested device, the runtime MUST generate an error" (config-linux.md, Devices).
 fn make_node(root: &Root, node: &Node) -> Result<()> {
-    if node.bind {
-        return bind_node(root, node);
-    }
     let (parent, name) = root.parent(&node.path)?;
     let kind = FileType::from_raw_mode(node.kind);
     let device = rustix::fs::makedev(node.major, node.minor);
@@ -123,9 +121,20 @@ fn make_node(root: &Root, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Without the right to make device nodes the host's own is bound.
-fn bind_node(root: &Root, node: &Node) -> Result<()> {
-    let tree = mount::clone_tree_at(CWD, &node.path, false)?;
+/// Without the right to make device nodes one of the host's is bound, or one that the runtime has made.
+fn bind_node(root: &Root, node: &Node, index: usize, channel: &Channel) -> Result<()> {
+    if let Some(there) = root.find(&node.path)? {
+        let stat = root::stat(&there)?;
+        // An empty file is what an earlier container's node was bound on.
+        let is_placeholder = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_size == 0;
+        if !is_placeholder {
+            check_node(node, &stat)?;
+        }
+    }
+    let tree = match node.by_runtime {
+        true => ask_for_mount(channel, Some(index))?,
+        false => mount::clone_tree_at(CWD, &node.path, false)?,
+    };
     check_node(node, &root::stat(&tree)?)?;
     mount::attach(&tree, root.file(&node.path)?)
 }

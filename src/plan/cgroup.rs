@@ -7,6 +7,7 @@
 //! `resources_v2.rs`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +16,8 @@ use rustix::io::Errno;
 
 use super::device_list::DeviceList;
 use super::resources::{Writes, write_limits};
-use super::{ConfigPath, device_program, device_rules, resources_v1};
+use super::systemd::{self, Bus, Unit};
+use super::{ConfigPath, device_program, device_rules, resources_v1, unit_properties};
 use crate::error::Problem;
 
 /// The cgroup hierarchies of this machine, as the calling process sees them.
@@ -74,13 +76,29 @@ impl CgroupHost {
     }
 }
 
+/// Who is asked to make the cgroup: `--cgroup-manager`, `--systemd-cgroup`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// We make its directories.
+    #[default]
+    Cgroupfs,
+    /// systemd makes it, as that of a unit.
+    Systemd(Bus),
+    /// Nobody: the container stays in the cgroup of its runtime.
+    Disabled,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The container's id; the cgroup's name where the configuration gives no path.
     pub id: &'a str,
+    /// Who makes the cgroup.
+    pub manager: Manager,
     /// `linux.cgroupsPath`.
     pub cgroups_path: Option<&'a Path>,
+    /// `annotations`, some of which are properties of a systemd unit.
+    pub annotations: Option<&'a HashMap<String, String>>,
     /// `linux.resources`.
     pub resources: Option<&'a LinuxResources>,
     /// The runtime has no right over the host's cgroups: what nobody asked for may be missing, and device rules
@@ -91,8 +109,10 @@ pub struct Request<'a> {
 }
 
 /// What will be done: directories first, in order, then the writes, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CgroupPlan {
+    /// Who makes the directories.
+    pub driver: Driver,
     /// The container's directory in each hierarchy.
     pub directories: Vec<Directory>,
     /// The limits, and the device rules of a new container on v1.
@@ -123,6 +143,27 @@ pub enum DeviceControl {
         /// What is allowed afterwards.
         wanted: DeviceList,
     },
+}
+
+/// Who makes the container's directories.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Driver {
+    /// The runtime, before it clones init.
+    #[default]
+    Cgroupfs,
+    /// systemd, around the init that is there already; the runtime makes those of the v1 controllers.
+    Systemd(Box<Unit>),
+    /// Nobody: there are none.
+    Nobody,
+}
+
+impl CgroupPlan {
+    /// Whether a directory is there only once systemd has started the unit. On v1 it has a hierarchy of its own, and in
+    /// those of the controllers it uses what is there.
+    pub fn is_made_by_systemd(&self, directory: &Directory) -> bool {
+        let is_its_own = directory.version == Version::V2 || directory.has("name=systemd");
+        is_its_own && matches!(self.driver, Driver::Systemd(_))
+    }
 }
 
 /// The version of a cgroup hierarchy.
@@ -211,15 +252,24 @@ pub enum When {
 
 /// Decides where the cgroups of a new container are and what is written into them.
 pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem>) -> CgroupPlan {
-    let Some(place) = place(request, problems) else { return CgroupPlan::default() };
+    let Some((mut driver, place)) = driver(request, host, problems) else { return CgroupPlan::default() };
+    let Some(place) = place else { return without_cgroup(request, problems) };
     let mut directories: Vec<Directory> = host.v1.iter().map(|hierarchy| v1_directory(hierarchy, &place)).collect();
-    directories.extend(host.v2.iter().map(|unified| v2_directory(unified, &place, host.mode(), request.rootless)));
+    // systemd may move a process anywhere below its own.
+    let moves_itself = request.rootless && driver == Driver::Cgroupfs;
+    directories.extend(host.v2.iter().map(|unified| v2_directory(unified, &place, host.mode(), moves_itself)));
     let mut writes = request.resources.map(|limits| write_limits(limits, &directories, problems)).unwrap_or_default();
+    if let Driver::Systemd(unit) = &mut driver {
+        unit.add(unit_properties::of_limits(&writes));
+    }
     if directories.is_empty() && !request.rootless {
         problems.push(Problem::new(CGROUPS_PATH, "no cgroup hierarchy is mounted on this machine"));
     }
     check_swap(request, &directories, problems);
-    enable_controllers(&mut directories, &writes, host.mode());
+    // A user's systemd enables what it has been given; the rest is not to be had.
+    if host.mode() == Mode::Hybrid || request.manager == Manager::Systemd(Bus::User) {
+        enable_no_more_than_needed(&mut directories, &writes);
+    }
     let rules = request.resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let devices = match request.rootless {
         true => None,
@@ -234,7 +284,25 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
     };
     require(&mut directories, &writes, devices.as_ref(), request, host.mode());
     let optional = directories.iter().all(|directory| !directory.required);
-    CgroupPlan { directories, writes, devices, optional, owner: request.owner }
+    CgroupPlan { driver, directories, writes, devices, optional, owner: request.owner }
+}
+
+/// Who makes the cgroup, and where; nowhere if it is nobody. None after a problem.
+fn driver(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem>) -> Option<(Driver, Option<Place>)> {
+    match request.manager {
+        Manager::Cgroupfs => place(request, problems).map(|place| (Driver::Cgroupfs, Some(place))),
+        Manager::Systemd(bus) => systemd::plan(request, bus, host, problems)
+            .map(|(unit, path)| (Driver::Systemd(Box::new(unit)), Some(Place { absolute: true, path }))),
+        Manager::Disabled => Some((Driver::Nobody, None)),
+    }
+}
+
+/// Without a cgroup every limit is a problem; rules for devices are given by every engine, asked or not.
+fn without_cgroup(request: &Request<'_>, problems: &mut Vec<Problem>) -> CgroupPlan {
+    if let Some(limits) = request.resources {
+        write_limits(limits, &[], problems);
+    }
+    CgroupPlan { driver: Driver::Nobody, optional: true, ..CgroupPlan::default() }
 }
 
 /// Decides what is done to change the limits of an existing container (`update`), and its device rules, if the
@@ -253,10 +321,10 @@ pub fn plan_update(
         true => None,
         false => control_devices(rules, &directories, problems),
     };
-    CgroupPlan { directories, writes, devices, optional: false, owner: None }
+    CgroupPlan { directories, writes, devices, ..CgroupPlan::default() }
 }
 
-const CGROUPS_PATH: ConfigPath = ConfigPath::new("linux.cgroupsPath");
+pub(super) const CGROUPS_PATH: ConfigPath = ConfigPath::new("linux.cgroupsPath");
 
 /// A cleaned `cgroupsPath`.
 struct Place {
@@ -308,14 +376,14 @@ fn v1_directory(hierarchy: &Hierarchy, place: &Place) -> Directory {
 
 /// On a pure v2 host a relative path starts beside the runtime's own cgroup, not in it: that one has processes, so
 /// its children could have no controllers ("no internal processes", cgroups(7)).
-fn v2_directory(unified: &Unified, place: &Place, mode: Mode, rootless: bool) -> Directory {
+fn v2_directory(unified: &Unified, place: &Place, mode: Mode, without_privileges: bool) -> Directory {
     let start = match mode {
         Mode::V2 => unified.own.parent().unwrap_or(Path::new("/")),
         _ => &unified.own,
     };
     let path = resolve(&unified.mount_point, start, place);
     let own = unified.mount_point.join(unified.own.strip_prefix("/").unwrap_or(&unified.own));
-    let common_parent = path.ancestors().find(|parent| own.starts_with(parent)).filter(|_| rootless);
+    let common_parent = path.ancestors().find(|parent| own.starts_with(parent)).filter(|_| without_privileges);
     Directory {
         common_parent: common_parent.map(Path::to_path_buf),
         path,
@@ -338,10 +406,7 @@ fn resolve(mount_point: &Path, start: &Path, place: &Place) -> PathBuf {
 
 /// On a hybrid host the v2 tree gets only the controllers that a limit needs, because enabling them there changes
 /// the host's own cgroups; a pure v2 host gets all, as engines expect for their statistics.
-fn enable_controllers(directories: &mut [Directory], writes: &[FileWrite], mode: Mode) {
-    if mode != Mode::Hybrid {
-        return;
-    }
+fn enable_no_more_than_needed(directories: &mut [Directory], writes: &[FileWrite]) {
     for (index, directory) in directories.iter_mut().enumerate().filter(|(_, d)| d.version == Version::V2) {
         directory.controllers.retain(|controller| {
             let is_of = |file: &str| file.split('.').next() == Some(controller.as_str());
@@ -452,7 +517,15 @@ pub(super) mod tests {
     ) -> (CgroupPlan, Vec<String>) {
         let resources: LinuxResources = serde_json::from_str(resources).expect("resources");
         let cgroups_path = path.map(Path::new);
-        let request = Request { id: "web", cgroups_path, resources: Some(&resources), rootless, owner: None };
+        let request = Request {
+            id: "web",
+            manager: Manager::Cgroupfs,
+            cgroups_path,
+            annotations: None,
+            resources: Some(&resources),
+            rootless,
+            owner: None,
+        };
         let mut problems = Vec::new();
         let plan = plan(&request, host, &mut problems);
         (plan, problems.iter().map(|problem| format!("{}: {}", problem.at, problem.message)).collect())
@@ -542,6 +615,28 @@ pub(super) mod tests {
         assert_eq!(required(None, r#"{"pids": {"limit": 9}}"#, true), "pids");
         assert_eq!(required(Some("/x"), "{}", true), "cpu,cpuacct cpuset memory pids blkio devices freezer");
         assert_eq!(required(None, "{}", false), "cpu,cpuacct cpuset memory pids blkio devices freezer");
+    }
+
+    #[test]
+    fn without_a_cgroup_there_are_no_limits() {
+        let resources =
+            r#"{"devices": [{"allow": false, "access": "rwm"}], "pids": {"limit": 7}, "memory": {"limit": 0}}"#;
+        let resources: LinuxResources = serde_json::from_str(resources).expect("resources");
+        for host in [hybrid(), unified()] {
+            let mut problems = Vec::new();
+            let request = Request {
+                id: "web",
+                manager: Manager::Disabled,
+                cgroups_path: Some(Path::new("/x")),
+                annotations: None,
+                resources: Some(&resources),
+                rootless: false,
+                owner: None,
+            };
+            let plan = plan(&request, &host, &mut problems);
+            assert_eq!((plan.driver, plan.directories.len(), plan.writes.len()), (Driver::Nobody, 0, 0));
+            assert!(problems.len() == 1 && problems[0].at == "linux.resources.pids.limit", "{problems:?}");
+        }
     }
 
     #[test]

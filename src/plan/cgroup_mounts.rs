@@ -1,8 +1,8 @@
 //! `mounts[]` of type `cgroup`: the hierarchies of this host as the container sees them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::cgroup::{CgroupHost, CgroupPlan, Directory, Mode, Version};
+use super::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Mode, Version};
 use super::mount_options::attribute;
 use super::mounts::{Change, Mount, Options, Source};
 use super::namespaces::{Kind, Namespaces};
@@ -23,10 +23,10 @@ pub fn push(
     let own_view = namespaces.has(Kind::Cgroup);
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
     // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound.
-    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<&PathBuf>| {
+    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<PathBuf>| {
         let mut options = mount.options.clone();
         let source = match directory.filter(|_| !own_view) {
-            Some(path) => Source::Bind { path: path.clone(), recursive: true },
+            Some(path) => Source::Bind { path, recursive: true },
             None => {
                 options.data.extend(data);
                 Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
@@ -35,15 +35,21 @@ pub fn push(
         let by_runtime = matches!(source, Source::Bind { .. }) && host.mounts_for(namespaces);
         Mount { destination, source, options, by_runtime, no_symlinks: true }
     };
-    let directory = |version: Version, controllers: &[String]| {
+    let directory = |version: Version, controllers: &[String], mount_point: &Path, own: &Path| {
         let same = |candidate: &&Directory| {
             candidate.version == version && (version == Version::V2 || candidate.controllers == controllers)
         };
-        cgroup.directories.iter().find(same).map(|directory| &directory.path)
+        match cgroup.driver {
+            // It stays in ours, and sees no more than that.
+            Driver::Nobody => Some(mount_point.join(own.strip_prefix("/").unwrap_or(own))),
+            _ => cgroup.directories.iter().find(same).map(|directory| directory.path.clone()),
+        }
     };
+    let unified = host.cgroups.v2.as_ref();
+    let v2_directory = || unified.and_then(|unified| directory(Version::V2, &[], &unified.mount_point, &unified.own));
     match host.cgroups.mode() {
         Mode::None => {}
-        Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), directory(Version::V2, &[]))),
+        Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), v2_directory())),
         Mode::V1 | Mode::Hybrid => {
             let read_only = mount.options.own.set & attribute::RDONLY != 0;
             push(directory_of_hierarchies(&mount));
@@ -51,10 +57,11 @@ pub fn push(
                 let name = hierarchy.mount_point.file_name().map(PathBuf::from).unwrap_or_default();
                 let data = hierarchy.controllers.iter().flat_map(|controller| hierarchy_option(controller)).collect();
                 let below = mount.destination.join(&name);
-                push(view(below, "cgroup", data, directory(Version::V1, &hierarchy.controllers)));
+                let own = directory(Version::V1, &hierarchy.controllers, &hierarchy.mount_point, &hierarchy.own);
+                push(view(below, "cgroup", data, own));
             }
-            if let Some(unified) = host.cgroups.v2.as_ref().and_then(|unified| unified.mount_point.file_name()) {
-                push(view(mount.destination.join(unified), "cgroup2", Vec::new(), directory(Version::V2, &[])));
+            if let Some(name) = unified.and_then(|unified| unified.mount_point.file_name()) {
+                push(view(mount.destination.join(name), "cgroup2", Vec::new(), v2_directory()));
             }
             furnish.extend(links_of_shared_hierarchies(&mount, &host.cgroups, at));
             if read_only {

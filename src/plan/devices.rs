@@ -29,6 +29,8 @@ pub struct Node {
     pub gid: u32,
     /// The host's node of this path is bound instead of made: mknod(2) needs CAP_MKNOD in the first user namespace.
     pub bind: bool,
+    /// The runtime makes the node and hands it over: it has the right, and the host may not have this device at this path.
+    pub by_runtime: bool,
 }
 
 /// The devices that every container has (config-linux.md, Default Devices); the console comes with the terminal.
@@ -65,13 +67,14 @@ pub fn push(
     for (path, major, minor) in DEFAULT_DEVICES {
         if !configured.iter().any(|device| device.path() == Path::new(path)) {
             let (kind, mode) = (libc::S_IFCHR, 0o666);
-            let node = Node { path: path.into(), kind, major, minor, mode, uid: 0, gid: 0, bind };
+            let node = Node { path: path.into(), kind, major, minor, mode, uid: 0, gid: 0, bind, by_runtime: false };
             furnish.push(Step::new(What::Node(node), defaults));
         }
     }
     for (index, device) in configured.iter().enumerate() {
         let at = ConfigPath::new("linux.devices").index(index);
-        if let Some(node) = plan_node(device, bind, at, problems) {
+        if let Some(mut node) = plan_node(device, bind, at, problems) {
+            node.by_runtime = node.bind && host.user.0 == 0 && !host.in_user_namespace;
             furnish.push(Step::new(What::Node(node), at));
         }
     }
@@ -116,6 +119,7 @@ fn plan_node(device: &LinuxDevice, bind: bool, at: ConfigPath, problems: &mut Ve
             uid: device.uid().unwrap_or(0),
             gid: device.gid().unwrap_or(0),
             bind: bind && kind != libc::S_IFIFO,
+            by_runtime: false,
         }),
         (None, _) => {
             problems.push(Problem::new(at.field("path"), "must be an absolute path in the container"));

@@ -9,6 +9,7 @@ pub mod device_list;
 pub mod device_program;
 pub mod device_rules;
 pub mod devices;
+pub mod gvariant;
 pub mod hooks;
 pub mod identity;
 pub mod intel_rdt;
@@ -27,8 +28,11 @@ mod rules;
 pub mod seccomp;
 pub mod steps;
 pub mod sysctl;
+pub mod systemd;
 pub mod text;
+pub mod unit_properties;
 pub mod update;
+pub mod variant;
 pub mod version;
 
 use std::fmt;
@@ -86,6 +90,8 @@ pub struct Request<'a> {
     pub rootless: bool,
     /// `--strict`: what the specification does not allow is an error.
     pub strict: bool,
+    /// `--cgroup-manager`, `--systemd-cgroup`.
+    pub cgroup_manager: cgroup::Manager,
     /// The directory with the socket that the container reports its readiness to, see sd_notify(3).
     pub notify_directory: Option<&'a Path>,
     /// Variables that the runtime adds to the program's environment.
@@ -151,6 +157,8 @@ impl Plan {
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
             id: request.id,
+            manager: request.cgroup_manager,
+            annotations: spec.annotations().as_ref(),
             cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
             resources: linux.and_then(|linux| linux.resources().as_ref()),
             rootless: request.rootless || host.rootless,
@@ -190,6 +198,16 @@ impl Plan {
 }
 
 impl Plan {
+    /// Whether something is mounted that no mount namespace takes away with the container.
+    pub fn mounts_on_host(&self) -> bool {
+        let is_mount = |step: &Step<rootfs::What>| match &step.what {
+            rootfs::What::Mount(mount) => mount.source != mounts::Source::Existing,
+            rootfs::What::Node(node) => node.bind,
+            _ => false,
+        };
+        self.rootfs.leave == rootfs::Leave::Chroot && self.rootfs.furnish.iter().any(is_mount)
+    }
+
     /// Whether init needs a /proc of its own for what it writes there.
     pub fn needs_proc(&self) -> bool {
         let is_labelled = self.program.as_ref().is_some_and(|program| program.identity.label.is_some());

@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn pids() {
-        for (limit, written) in [(7, r#""7""#), (0, r#""1""#), (-1, r#""max" (existing)"#)] {
+        for (limit, written) in [(7, r#""7""#), (0, r#""0""#), (-1, r#""max" (existing)"#)] {
             let resources = format!(r#"{{"pids": {{"limit": {limit}}}}}"#);
             assert_eq!(writes(&hybrid(), &resources), [format!("pids/pids.max <- {written}")]);
             assert_eq!(writes(&unified(), &resources), [format!("cgroup/pids.max <- {written}")]);

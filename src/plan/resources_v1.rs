@@ -5,6 +5,7 @@
 
 use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxPids, LinuxRdma, LinuxThrottleDevice,
+    LinuxWeightDevice,
 };
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
@@ -152,14 +153,21 @@ pub(super) fn cpuset(cpu: &LinuxCpu, to: &mut Writes<'_>) {
 
 /// `pids.max`, which v2 has too.
 ///
-/// Zero is a limit, not "unset": engines that mean "unlimited" send -1. As runc's current
-/// code does, 1 is written for it: the one process that joins has the same rights, and can be cloned directly into the cgroup.
+/// Zero is a limit, not "unset": "`0` is a valid limit value … and SHOULD be treated as such by runtimes"
+/// (config-linux.md, PIDs). The program itself is in the cgroup by then, and can fork as little as with 1.
 pub(super) fn pids(pids: &LinuxPids, to: &mut Writes<'_>) {
     let at = PIDS.field("limit");
     match pids.limit() {
         ..0 => to.write("pids.max", "max", at).unless_new(true),
-        limit => to.write("pids.max", limit.max(1), at),
+        limit => to.write("pids.max", limit, at),
     };
+}
+
+/// "You MUST specify at least one of weight or leafWeight in a given entry" (config-linux.md, Block IO).
+pub(super) fn check_weights(device: &LinuxWeightDevice, at: ConfigPath, to: &mut Writes<'_>) {
+    if device.weight().is_none() && device.leaf_weight().is_none() {
+        to.problem(at, "needs weight or leafWeight");
+    }
 }
 
 /// `blkio.*`. Weights belong to an I/O scheduler: CFQ until Linux 5.0 (no prefix), BFQ since.
@@ -173,6 +181,7 @@ pub(super) fn block_io(block_io: &LinuxBlockIo, to: &mut Writes<'_>) {
     }
     for (index, device) in block_io.weight_device().iter().flatten().enumerate() {
         let at = BLOCK_IO.field("weightDevice").index(index);
+        check_weights(device, at, to);
         let line = |weight: u16| format!("{}:{} {weight}", device.major(), device.minor());
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
             to.write("blkio.weight_device", line(weight), at).instead = Some(("blkio.bfq.weight_device", line(weight)));

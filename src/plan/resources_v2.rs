@@ -13,7 +13,9 @@ use rustix::io::Errno;
 use super::ConfigPath;
 use super::cgroup::{Before, Version, When};
 use super::resources::{Limits, Writes};
-use super::resources_v1::{BLOCK_IO, CPU, HUGEPAGE_LIMITS, MEMORY, checked_burst, huge_page_limit, throttles};
+use super::resources_v1::{
+    BLOCK_IO, CPU, HUGEPAGE_LIMITS, MEMORY, check_weights, checked_burst, huge_page_limit, throttles,
+};
 use crate::error::Problem;
 
 /// `memory.max`, `memory.swap.max` and `memory.low`.
@@ -153,6 +155,7 @@ pub(super) fn block_io(block_io: &LinuxBlockIo, to: &mut Writes<'_>) {
     }
     for (index, device) in block_io.weight_device().iter().flatten().enumerate() {
         let at = BLOCK_IO.field("weightDevice").index(index);
+        check_weights(device, at, to);
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
             to.write("io.bfq.weight", format!("{}:{} {weight}", device.major(), device.minor()), at);
         }

@@ -82,7 +82,7 @@ pub fn plan(
 ) -> Rootfs {
     let mut rootfs = plan_root(spec, request, host, namespaces, problems);
     let planned = mounts::plan(spec, request, host, namespaces, problems);
-    check_mount_namespace(spec, &rootfs, &planned, problems);
+    check_mount_namespace(spec, &rootfs, problems);
     let dev_is_host = planned
         .iter()
         .any(|(mount, _)| mount.destination == Path::new("/dev") && matches!(mount.source, Source::Bind { .. }));
@@ -157,8 +157,9 @@ fn propagation(linux: &Linux, problems: &mut Vec<Problem>) -> Option<u64> {
     }
 }
 
-/// Without a mount namespace every mount would be the host's.
-fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, mounts: &[(Mount, ConfigPath)], problems: &mut Vec<Problem>) {
+/// Without a mount namespace mounts are made on the host, below the root, and taken away with the container. What would
+/// change the root itself, or could not be told from the host's own, is refused.
+fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, problems: &mut Vec<Problem>) {
     if rootfs.leave != Leave::Chroot {
         return;
     }
@@ -167,7 +168,6 @@ fn check_mount_namespace(spec: &Spec, rootfs: &Rootfs, mounts: &[(Mount, ConfigP
         |paths: Option<&Option<Vec<String>>>| paths.is_some_and(|paths| paths.iter().flatten().next().is_some());
     let rootfs_propagation = linux.and_then(|linux| linux.rootfs_propagation().as_ref());
     let needs = [
-        ("mounts", !mounts.is_empty()),
         ("linux.maskedPaths", is_given(linux.map(|linux| linux.masked_paths()))),
         ("linux.readonlyPaths", is_given(linux.map(|linux| linux.readonly_paths()))),
         ("linux.rootfsPropagation", rootfs_propagation.is_some_and(|propagation| !propagation.is_empty())),

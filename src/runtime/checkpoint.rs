@@ -62,6 +62,7 @@ fn plan_again(container: &Container) -> Result<Plan> {
         no_new_keyring: true,
         rootless: false,
         strict: false,
+        cgroup_manager: Default::default(),
         notify_directory: None,
         environment: &[],
     };

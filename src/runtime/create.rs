@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, WaitOptions};
 
 use super::net_devices::{self, Moved};
-use super::{Environment, delete, listener, mounts, notify, spawn};
+use super::{Environment, delete, host_mounts, listener, mounts, notify, spawn};
 use crate::call;
-use crate::cgroup::{Cgroup, CgroupPaths};
+use crate::cgroup::{Cgroup, CgroupPaths, systemd};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::ConsoleSocket;
@@ -20,6 +20,7 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
+use crate::plan::cgroup::Driver;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
@@ -73,11 +74,12 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         no_new_keyring: options.no_new_keyring,
         rootless: environment.rootless,
         strict: environment.strict,
+        cgroup_manager: environment.cgroup_manager,
         notify_directory: notify.as_deref(),
         environment: &inherited.environment,
     };
     let plan = Plan::build(&config, &request, &host)?; // every error of the configuration ends here
-    check_root(&plan)?;
+    check_host(&plan)?;
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
@@ -96,6 +98,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let (channel, init) = spawn::init(inheritance)?;
     let pid = trace::step(|| id::RECORD, || new.adopt(init))?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
+    new.place(&plan, pid)?;
     stage.next(Stage::Admit);
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
@@ -139,8 +142,11 @@ pub fn find_bundle(bundle: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// The root must be a directory.
-pub fn check_root(plan: &Plan) -> Result<()> {
+/// What the host must have, looked at before anything is made: the root, and systemd if it is to make the cgroup.
+pub fn check_host(plan: &Plan) -> Result<()> {
+    if let Driver::Systemd(_) = plan.cgroup.driver {
+        systemd::check_runs()?;
+    }
     let path = &plan.rootfs.path;
     if fs::metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Ok(());
@@ -214,6 +220,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
         lacks_process: plan.program.is_none(),
         cgroup: CgroupPaths::planned(&plan.cgroup),
         resctrl: plan.intel_rdt.as_ref().map(Membership::planned),
+        host_mounts: host_mounts::planned(plan)?,
         has_late_hooks: [HookKind::Poststart, HookKind::Poststop].iter().any(|kind| !plan.hooks.of(*kind).is_empty()),
         annotations: spec
             .annotations()
@@ -325,6 +332,17 @@ impl<'a> Creating<'a> {
         Ok(pid)
     }
 
+    /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.
+    pub fn place(&mut self, plan: &Plan, pid: i32) -> Result<()> {
+        let (Some(cgroup), record) = (&mut self.cgroup, &mut self.container.record) else { return Ok(()) };
+        if !matches!(plan.cgroup.driver, Driver::Systemd(_)) {
+            return Ok(());
+        }
+        trace::step(|| id::CGROUP_UNIT, || cgroup.place(&plan.cgroup, pid))?;
+        record.cgroup = cgroup.paths();
+        self.container.save()
+    }
+
     fn state(&self) -> State<'_> {
         let record = &self.container.record;
         State {
@@ -432,6 +450,8 @@ impl Drop for Creating<'_> {
             let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
             let _ = rustix::process::waitpid(Pid::from_raw(init.pid), WaitOptions::empty());
         }
+        let record = &self.container.record;
+        let _ = host_mounts::remove(&record.rootfs, &record.host_mounts);
         if let Some(cgroup) = &self.cgroup {
             // Without a pid namespace hooks of init may have left processes.
             let _ = cgroup.kill(libc::SIGKILL);

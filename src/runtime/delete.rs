@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 
 use super::start::{late_hooks, state};
-use super::{Environment, open_init};
+use super::{Environment, host_mounts, open_init};
 use crate::cli;
 use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
@@ -114,6 +114,10 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
     let cgroup = container.cgroup();
     if container.record.may_outlive_init() {
         cgroup.kill(libc::SIGKILL)?;
+    }
+    let record = &container.record;
+    if !record.host_mounts.is_empty() {
+        trace::step(|| id::MOUNTS_REMOVE, || host_mounts::remove(&record.rootfs, &record.host_mounts))?;
     }
     let removed = trace::step(|| id::CGROUP_REMOVE, || cgroup.remove());
     removed.map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;

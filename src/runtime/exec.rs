@@ -1,7 +1,7 @@
 //! `exec`: another program in a running container: the story of create, shorter.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use rustix::fs::{Mode, OFlags};
@@ -11,7 +11,7 @@ use super::create::{set_oom_score_of, set_rlimits, write_pid_file};
 use super::start::state;
 use super::{Environment, foreground, listener, open_init, spawn};
 use crate::call;
-use crate::cgroup::{self, Cgroup, Entrance};
+use crate::cgroup::{self, Cgroup, systemd};
 use crate::cli;
 use crate::config::{self, Config};
 use crate::console::{self, ConsoleSocket};
@@ -24,6 +24,7 @@ use crate::host;
 use crate::init;
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::steps::id;
+use crate::plan::systemd::UnitName;
 use crate::plan::{ConfigPath, Program};
 use crate::sys::process::{self, Child, Cloned};
 use crate::trace;
@@ -237,11 +238,11 @@ impl Joining {
     /// Clones the process into the container's cgroup, or the one that `--cgroup` names.
     fn clone_into(container: &Container, options: &cli::Exec, program: &Program) -> Result<Joining> {
         let cgroup = cgroup_of(container, &options.cgroup)?;
-        match Joining::clone_into_cgroup(container, options, program, cgroup.entrance()?) {
+        match Joining::clone_into_cgroup(container, options, program, &cgroup) {
             // The container has moved its processes below and enabled controllers there: go where its init is.
             Err(error) if is_refused_by_cgroup(&error) && options.cgroup.is_empty() => {
                 let cgroup = cgroup.follow_v2(container.record.init_process_pid, &cgroup::probe()?)?;
-                Joining::clone_into_cgroup(container, options, program, cgroup.entrance()?)
+                Joining::clone_into_cgroup(container, options, program, &cgroup)
             }
             joining => joining,
         }
@@ -252,11 +253,15 @@ impl Joining {
         container: &Container,
         options: &cli::Exec,
         program: &Program,
-        cgroup: Entrance,
+        place: &Cgroup,
     ) -> Result<Joining> {
         let record = &container.record;
         let gone = || status::permit(Verb::Exec, Status::Stopped, &record.id).err();
         let init = open_init(record)?.ok_or_else(|| gone().unwrap_or_else(|| Error::new("the container is gone")))?;
+        let (mut cgroup, by_systemd) = (place.entrance()?, place.needs_attaching());
+        if by_systemd.is_some() {
+            cgroup.leave_v2_to_others();
+        }
         let (ours, theirs) = Channel::pair()?;
         let to_join = |kind: &&Kind| **kind != Kind::User || !shares_user_namespace(record);
         let kinds = record.namespaces.iter().filter(to_join).fold(0, |flags, kind| flags | kind.flag());
@@ -266,12 +271,15 @@ impl Joining {
             // Without privileges all the others can be joined only from inside the user namespace.
             let directory = cgroup.v2_directory().map(|directory| directory.try_clone_to_owned()).transpose();
             let directory = directory.map_err(|error| Error::new(error.to_string()))?;
-            let enter = || process::setns(&init, kinds).step(|| "join the container's namespaces");
-            let namespaces = (kinds, None);
+            // But for its cgroup namespace: in that, a process cannot be cloned from our cgroup into the container's, see
+            // cgroups(7), "nsdelegate".
+            let last = kinds & Kind::Cgroup.flag();
+            let enter = || process::setns(&init, kinds & !last).step(|| "join the container's namespaces");
+            let (namespaces, container) = ((kinds, last), &init);
             let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
-                init::join(init::Join { program, keyring, channel, cgroup, namespaces, root, preserved_fds })
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, container, root, preserved_fds })
             })?;
-            return Ok(Joining { child, channel: ours, executed: false });
+            return Joining { child, channel: ours, executed: false }.attached(by_systemd);
         }
         if record.namespaces.contains(&Kind::Pid) {
             // Takes effect for our children only; we make no other.
@@ -279,11 +287,19 @@ impl Joining {
         }
         match process::clone3(0, cgroup.v2_directory()).step(|| "make the process")? {
             Cloned::Child => {
-                let namespaces = (kinds, Some(&init));
-                init::join(init::Join { program, keyring, channel: theirs, cgroup, namespaces, root, preserved_fds })
+                let (namespaces, container, channel) = ((kinds, kinds & !Kind::Pid.flag()), &init, theirs);
+                init::join(init::Join { program, keyring, channel, cgroup, namespaces, container, root, preserved_fds })
             }
-            Cloned::Parent(child) => Ok(Joining { child, channel: ours, executed: false }),
+            Cloned::Parent(child) => Joining { child, channel: ours, executed: false }.attached(by_systemd),
         }
+    }
+
+    /// The process while it waits to proceed, in the container's cgroup if it takes systemd to move it there.
+    fn attached(self, by_systemd: Option<(&UnitName, PathBuf)>) -> Result<Joining> {
+        if let Some((unit, below)) = by_systemd {
+            systemd::attach(unit, &below, self.child.pid)?;
+        }
+        Ok(self)
     }
 
     /// Serves the process until it is ready; returns its terminal.

@@ -37,6 +37,7 @@ pub fn plan(config: &Config, bundle: &Path, id: Option<&str>, host: &Host, envir
         no_new_keyring: false,
         rootless: environment.rootless,
         strict: environment.strict,
+        cgroup_manager: environment.cgroup_manager,
         notify_directory: None,
         environment: &[],
     };

@@ -9,6 +9,7 @@ mod exec;
 mod explain;
 mod features;
 mod foreground;
+mod host_mounts;
 mod kill;
 mod listener;
 mod mounts;
@@ -32,10 +33,12 @@ use std::path::{Path, PathBuf};
 use rustix::process::PidfdFlags;
 
 use crate::call;
+use crate::cgroup::systemd;
 use crate::cli::{Action, Globals};
 use crate::container::{Record, status};
 use crate::error::{Error, Result};
 use crate::log::Log;
+use crate::plan::cgroup::Manager;
 use crate::sys::process;
 use crate::trace;
 
@@ -50,6 +53,8 @@ pub struct Environment {
     pub rootless: bool,
     /// `--strict`: the specification to the letter, see decision 0011.
     pub strict: bool,
+    /// Who makes the cgroup of a new container.
+    pub cgroup_manager: Manager,
 }
 
 /// Whether a command puts a process into a container: it then runs from a copy that nobody can write to, see [`seal`].
@@ -59,10 +64,10 @@ pub fn puts_process_inside(command: &str) -> bool {
 
 /// Performs one command; the exit status of a success is the container's where it ran in the foreground.
 pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log, Error)> {
-    let environment = environment(globals, log)?;
+    let environment = environment(&action, globals, log)?;
     begin_trace(&action, globals)
         .and_then(|command| {
-            let status = dispatch(action, globals, &environment)?;
+            let status = dispatch(action, &environment)?;
             command.end();
             Ok(status)
         })
@@ -79,11 +84,7 @@ fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
     Ok(trace::command(command))
 }
 
-fn dispatch(action: Action, globals: &Globals, environment: &Environment) -> Result<i32> {
-    if globals.systemd_cgroup && matches!(action, Action::Create(_) | Action::Run(_)) {
-        return Err(Error::new("the systemd cgroup driver is not supported by this version")
-            .hint("leave out --systemd-cgroup; engines call this cgroup manager \"cgroupfs\""));
-    }
+fn dispatch(action: Action, environment: &Environment) -> Result<i32> {
     if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_) | Action::Restore(_)) {
         seal::execute_from_read_only_copy()?;
         check_inherited(&action)?;
@@ -132,7 +133,7 @@ fn check_inherited(action: &Action) -> Result<()> {
     }
 }
 
-fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)> {
+fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environment, (Log, Error)> {
     let rootless = match globals.rootless.as_str() {
         "true" => true,
         "false" => false,
@@ -142,6 +143,14 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
             return Err((log, error));
         }
     };
+    let cgroup_manager = match action {
+        Action::Create(_) | Action::Run(_) | Action::Explain(_) | Action::Check(_) => cgroup_manager(globals, rootless),
+        _ => Ok(Manager::default()),
+    };
+    let cgroup_manager = match cgroup_manager {
+        Ok(manager) => manager,
+        Err(error) => return Err((log, error)),
+    };
     let root = globals
         .root
         .clone()
@@ -150,8 +159,20 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
         return Err((log, Error::new("Option --root argument should not be set to /")));
     }
     match std::path::absolute(&root) {
-        Ok(root) => Ok(Environment { root, log, rootless, strict: globals.strict }),
+        Ok(root) => Ok(Environment { root, log, rootless, strict: globals.strict, cgroup_manager }),
         Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
+    }
+}
+
+/// runc has one flag, and crun a second one that says more.
+fn cgroup_manager(globals: &Globals, rootless: bool) -> Result<Manager> {
+    let default = if globals.systemd_cgroup { "systemd" } else { "cgroupfs" };
+    match globals.cgroup_manager.as_deref().unwrap_or(default) {
+        "cgroupfs" => Ok(Manager::Cgroupfs),
+        "systemd" => Ok(Manager::Systemd(systemd::choose_bus(rootless, crate::host::identity().in_user_namespace))),
+        "disabled" => Ok(Manager::Disabled),
+        other => Err(Error::new(format!("unknown cgroup manager specified `{other}`"))
+            .hint("it is cgroupfs, systemd or disabled")),
     }
 }
 
@@ -159,8 +180,8 @@ fn environment(globals: &Globals, log: Log) -> Result<Environment, (Log, Error)>
 /// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more.
 fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> PathBuf {
     let is_plain_root = || {
-        let is_root = rustix::process::geteuid().is_root();
-        is_root && (user.is_some_and(|user| user == "root") || !crate::host::identity().in_user_namespace)
+        let called_root = user.as_ref().is_some_and(|user| user == "root");
+        rustix::process::geteuid().is_root() && (called_root || !crate::host::identity().in_user_namespace)
     };
     match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root()) {
         Some(directory) => Path::new(&directory).join("minicon"),

@@ -4,15 +4,16 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::spawn::map_ids;
 use crate::call;
 use crate::error::{Context, Error, Result};
+use crate::plan::devices::Node;
 use crate::plan::mount_options::{Recursion, attribute, ms};
 use crate::plan::mounts::{Mount, Source};
-use crate::plan::namespaces::Kind;
+use crate::plan::namespaces::{IdMap, Kind};
 use crate::plan::rootfs::What;
 use crate::plan::{ConfigPath, Host, Plan};
 use crate::sys::mount::{self, Attributes};
@@ -28,7 +29,11 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
             .at(ConfigPath::new("root.path"));
     };
     let step = plan.rootfs.furnish.get(index).ok_or_else(|| Error::new("init asks for a mount that is not planned"))?;
-    let What::Mount(planned) = &step.what else { return Err(Error::new("init asks for a mount at another step")) };
+    let planned = match &step.what {
+        What::Mount(mount) => mount,
+        What::Node(node) => return make_node(node, plan).step(|| step.what.to_string()).at(step.at),
+        _ => return Err(Error::new("init asks for a mount at another step")),
+    };
     let Source::Bind { path, recursive } = &planned.source else {
         return Err(Error::new("init asks for a mount that it can make"));
     };
@@ -55,6 +60,23 @@ fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
         }
         parted => parted,
     }
+}
+
+/// A device node in a file system of its own, so that it can be bound where init may not make one.
+fn make_node(node: &Node, plan: &Plan) -> Result<OwnedFd> {
+    let context = mount::open_filesystem("tmpfs")?;
+    let tree = mount::create(&context, attribute::NOEXEC | attribute::NOSUID)?;
+    let (kind, mode) = (FileType::from_raw_mode(node.kind), Mode::from_raw_mode(node.mode));
+    let (device, name) = (rustix::fs::makedev(node.major, node.minor), "node");
+    call!("mknodat"(node.path.display()) => rustix::fs::mknodat(&tree, name, kind, mode, device))?;
+    // The mode that was given has lost what our umask takes away.
+    call!("fchmodat"(node.path.display()) => rustix::fs::chmodat(&tree, name, mode, AtFlags::empty()))?;
+    let outside = |map: &[IdMap], id| map.iter().find_map(|map| map.outside_of(id));
+    let namespaces = &plan.namespaces;
+    let owner = (outside(&namespaces.uid_map, node.uid), outside(&namespaces.gid_map, node.gid));
+    let (uid, gid) = (owner.0.map(Uid::from_raw), owner.1.map(Gid::from_raw));
+    call!("fchownat"(node.path.display()) => rustix::fs::chownat(&tree, name, uid, gid, AtFlags::empty()))?;
+    mount::clone_tree_at(&tree, Path::new(name), false)
 }
 
 fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Host) -> Result<OwnedFd> {

@@ -60,11 +60,12 @@ fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
         no_new_keyring: true,
         rootless: environment.rootless,
         strict: environment.strict,
+        cgroup_manager: environment.cgroup_manager,
         notify_directory: None,
         environment: &[],
     };
     let plan = Plan::build(&config, &request, &host)?;
-    create::check_root(&plan)?;
+    create::check_host(&plan)?;
     let directories = open_images(&options.criu)?;
     let socket = options.console_socket.as_deref().map(ConsoleSocket::connect).transpose()?;
 
@@ -81,8 +82,10 @@ fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     // In a mount namespace of criu's own: whatever happens to it, no mount of this stays on the host.
     let prepare = || lay_out(&plan.rootfs, &top).step(|| "lay out the root for criu");
     let criu = Criu::start(entrance?, &directories, "restore.log", &inherited, prepare)?;
+    new.place(&plan, criu.pid())?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
+        plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
     let fields = fields(options, &plan, &new, &directories, &top, &joins, criu.pid())?;
     let mut restoring = Restoring { new: &mut new, plan: &plan, socket };

@@ -33,7 +33,7 @@ pub fn update(options: &cli::Update, environment: &Environment) -> Result<()> {
     let rootless = environment.rootless || host::identity().rootless;
     let plan = plan_update(&resources, cgroup.directories()?, rootless, &mut problems);
     match problems.is_empty() {
-        true => cgroup.update_limits(&plan),
+        true => cgroup.update_limits(&plan).and_then(|()| cgroup.set_properties(&plan)),
         false => Err(Error::config(problems)),
     }
 }

@@ -12,9 +12,12 @@ fn with_criu() -> Option<Test> {
         .map(|(test, ())| test)
 }
 
+/// The caller's files are of another tree, which criu does not save.
+const ALONE: &str = "exec </dev/null >/dev/null 2>&1";
+
 /// A container that counts in a file of its root, and in its memory.
 fn counting(t: &Test) -> Bundle<'_> {
-    t.sh("i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.05; done").own_rootfs()
+    t.sh(&format!("{ALONE}; i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.05; done")).own_rootfs()
 }
 
 fn count(b: &Bundle<'_>) -> u32 {
@@ -81,8 +84,7 @@ fn it_may_go_on_running_while_it_is_saved() {
 fn bind_mounts_and_masks_come_back() {
     let Some(t) = with_criu() else { return };
     let (volume, file) = (t.directory("volume"), t.file("file", "hello"));
-    let script =
-        "i=0; while :; do i=$((i+1)); echo $i >/count; cat /there/file /proc/kcore >/vol/read; sleep 0.05; done";
+    let script = "exec </dev/null >/dev/null 2>&1; i=0; while :; do i=$((i+1)); echo $i >/count; cat /there/file /proc/kcore >/vol/read; sleep 0.05; done";
     let b = t.sh(script).own_rootfs().mount("none", &volume, "/vol", &["bind", "rw"]);
     let b = b
         .mount("none", &file, "/there/file", &["bind", "ro"])

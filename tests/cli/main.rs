@@ -34,6 +34,7 @@ mod rules;
 mod scheduling;
 mod seccomp;
 mod support;
+mod systemd;
 mod trace;
 mod tty;
 mod update;

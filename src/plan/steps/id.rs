@@ -25,8 +25,10 @@ names! {
     CLONE = "clone";
     RECORD = "record";
     CGROUP_JOIN = "cgroup:join";
+    CGROUP_UNIT = "cgroup:unit";
     CGROUP_DEVICES = "cgroup:devices";
     CGROUP_OWNER = "cgroup:owner";
+    MOUNTS_REMOVE = "mounts:remove";
     CGROUP_REMOVE = "cgroup:remove";
     RESCTRL = "resctrl";
     RESCTRL_ADMIT = "resctrl:admit";

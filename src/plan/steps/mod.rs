@@ -7,7 +7,7 @@ mod words;
 
 use std::fmt::Display;
 
-use super::cgroup::{DeviceControl, FileWrite, When};
+use super::cgroup::{DeviceControl, Driver, FileWrite, When};
 use super::device_rules::{DEVICES, STEP};
 use super::hooks::HookKind;
 use super::identity::CapabilitySets;
@@ -209,7 +209,7 @@ fn prepare(plan: &Plan, acts: &mut Acts) {
     acts.add(id::STATE, "take the name, and write down what will be made", "");
     acts.add(id::GATE, "make the two fifos of the gate", "");
     let path = ConfigPath::new("linux.cgroupsPath");
-    for directory in &plan.cgroup.directories {
+    for directory in plan.cgroup.directories.iter().filter(|directory| !plan.cgroup.is_made_by_systemd(directory)) {
         let when = (!directory.required).then(|| "this user may".to_owned());
         let controllers = directory.controllers.join(",");
         let what = format!("cgroup {:?} {} [{controllers}]", directory.version, directory.path.display());
@@ -235,6 +235,9 @@ fn prepare(plan: &Plan, acts: &mut Acts) {
     let at = ConfigPath::new("linux.namespaces");
     acts.add(id::CLONE, format!("clone init into new namespaces: {}", new.join(" ")), at);
     acts.add(id::RECORD, "write down its pid and start time", "");
+    if let Driver::Systemd(unit) = &plan.cgroup.driver {
+        acts.add(id::CGROUP_UNIT, words::unit(unit), path);
+    }
 }
 
 /// `runtime::create::make`, up to `Message::Proceed`.
@@ -388,6 +391,9 @@ fn start(plan: &Plan, program: &Program, acts: &mut Acts) {
 
 /// `runtime::delete::destroy`.
 fn delete(plan: &Plan, acts: &mut Acts) {
+    if plan.mounts_on_host() {
+        acts.add(id::MOUNTS_REMOVE, "take away what was mounted on the host", "mounts");
+    }
     acts.add(id::CGROUP_REMOVE, "remove the cgroups", "");
     if plan.intel_rdt.is_some() {
         acts.add(id::RESCTRL_REMOVE, "remove the resctrl groups that were made", "linux.intelRdt");

@@ -31,6 +31,11 @@ pub const ROWS: &[Row] = &[
         "A cgroup holds the container's processes together, counts and limits what they use: cgroups(7).",
     ),
     (
+        "cgroup:unit",
+        "sendto, recvfrom",
+        "systemd makes the cgroup around init, and knows it as a unit: org.freedesktop.systemd1(5), StartTransientUnit.",
+    ),
+    (
         "cgroup",
         "open, write",
         "The kernel enforces the limit for all processes of the cgroup together: cgroups(7), config-linux.md, Control groups.",
@@ -212,6 +217,11 @@ pub const ROWS: &[Row] = &[
     ("gate:wait", "read", "Init blocks until start: runtime.md, Create."),
     ("gate:open", "open, write", "One byte lets init through: runtime.md, Start."),
     ("execve", "execve", "Init becomes the program: execve(2), config.md, Process."),
+    (
+        "mounts:remove",
+        "umount2",
+        "Without a mount namespace they are the host's, and nobody else takes them away: mount_namespaces(7).",
+    ),
     ("cgroup:remove", "rmdir", "With all that the container made inside: cgroups(7), runtime.md, Delete."),
     ("resctrl:remove", "rmdir", "Only what was made for this container: config-linux.md, IntelRdt."),
     ("state:remove", "unlink, rmdir", "The id is free again: runtime.md, Delete."),

@@ -5,6 +5,7 @@ use crate::plan::mounts::{Change, Mount, Source};
 use crate::plan::namespaces::IdMap;
 use crate::plan::rootfs::{Leave, What};
 use crate::plan::seccomp::Filter;
+use crate::plan::systemd::Unit;
 
 /// A step on the container's tree.
 pub fn tree(what: &What) -> String {
@@ -26,6 +27,7 @@ pub fn calls(what: &What) -> Option<&'static str> {
             Source::Bind { .. } => Some("open_tree, mount_setattr, move_mount"),
             Source::Existing => None,
         },
+        What::Node(node) if node.by_runtime => Some("mknodat, open_tree, move_mount"),
         What::Node(node) if node.bind => Some("open_tree, move_mount"),
         _ => None,
     }
@@ -38,6 +40,13 @@ pub fn leave(leave: Leave) -> &'static str {
         Leave::Cover => "chroot to the mount that covers /",
         Leave::Chroot => "chroot",
     }
+}
+
+/// What systemd is asked for.
+pub fn unit(unit: &Unit) -> String {
+    let properties = unit.properties.iter().map(|property| format!("{} = {}", property.name, property.value));
+    let properties = properties.collect::<Vec<_>>().join(", ");
+    format!("have systemd ({} bus) start {} in {}: {properties}", unit.id.bus, unit.id.name, unit.slice)
 }
 
 /// All lines of a map.

@@ -8,8 +8,11 @@
 //!     stat=PATH      kind, mode, owner, device numbers, entries; of a link, the link
 //!     read=PATH      the text of a file, or the entries of a directory
 //!     write=PATH     whether the path can be opened for writing, or, a directory, written to
+//!     open=MODE:PATH whether the path can be opened; the mode is r, w or rw
+//!     mknod=MAJOR:MINOR:PATH whether a character device can be made there
 //! probe syscall NUMBER [ARGUMENT]...   makes one system call with number arguments: {"result":…, "errno":…}
 //! probe signals                        prints "ready", waits for a signal, prints its name
+//! probe hook FILE NAME [STATUS]        adds a line to the file: the name, the state on stdin, where and as what it runs
 //! probe hello | exit N | sleep [SECONDS]
 //! ```
 //!
@@ -18,6 +21,7 @@
 
 #![no_main]
 
+mod hook;
 mod paths;
 mod sections;
 mod sys;
@@ -45,7 +49,7 @@ fn run(args: &[String]) -> Result<u8> {
         "echo" | "true" | "false" | "cat" | "id" | "sleep" => command(name, rest),
         _ => match rest.split_first() {
             Some((command_name, rest)) => command(command_name, rest),
-            None => bail!("what to do? report, syscall, signals, hello, exit or sleep"),
+            None => bail!("what to do? report, syscall, signals, hook, hello, exit or sleep"),
         },
     }
 }
@@ -55,6 +59,7 @@ fn command(name: &str, args: &[String]) -> Result<u8> {
         "report" => print(&report(args)?)?,
         "syscall" => print(&syscall(args)?)?,
         "signals" => signals()?,
+        "hook" => return hook::record(args),
         "hello" => say("hello from inside")?,
         "echo" => say(&args.join(" "))?,
         "id" => say(&format!("uid={} gid={}", nix::unistd::getuid(), nix::unistd::getgid()))?,

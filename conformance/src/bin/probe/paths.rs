@@ -1,4 +1,4 @@
-//! The parts of a report that name a path: `stat=`, `read=`, `write=`, `sysctl=`.
+//! The parts of a report that name a path: `stat=`, `read=`, `write=`, `open=`, `mknod=`, `sysctl=`.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use nix::fcntl::OFlag;
-use nix::sys::stat::{major, minor};
+use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use nix::unistd::{AccessFlags, access};
 use serde_json::{Value, json};
 
@@ -16,6 +16,8 @@ pub fn look(key: &str, value: &str) -> Result<Result<Value>> {
         "stat" => stat(Path::new(value)),
         "read" => read(Path::new(value)),
         "write" => write(Path::new(value)),
+        "open" => open(value),
+        "mknod" => make_node(value),
         "sysctl" => read(&sysctl_path(value)),
         _ => bail!("{key}: no such key"),
     })
@@ -70,6 +72,25 @@ fn write(path: &Path) -> Result<Value> {
     } else {
         OpenOptions::new().write(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits()).open(path)?;
     }
+    Ok(json!(true))
+}
+
+/// Unlike `write`, also of devices that are no use without reading, and without a look at what is there.
+fn open(value: &str) -> Result<Value> {
+    let Some((mode, path)) = value.split_once(':') else { bail!("open=MODE:PATH") };
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let (read, write) = (mode.contains('r'), mode.contains('w'));
+    OpenOptions::new().read(read).write(write).custom_flags(flags).open(path)?;
+    Ok(json!(true))
+}
+
+fn make_node(value: &str) -> Result<Value> {
+    let mut parts = value.splitn(3, ':');
+    let (Some(first), Some(second), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+        bail!("mknod=MAJOR:MINOR:PATH")
+    };
+    let device = makedev(first.parse()?, second.parse()?);
+    mknod(path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, device)?;
     Ok(json!(true))
 }
 

@@ -1,0 +1,520 @@
+//! The systemd cgroup driver, where systemd is PID 1: units, their properties and their end, seen through `systemctl`
+//! and the cgroup files.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{Bundle, Cmd, Output, Test, eventually, hook, program, rootfs};
+
+fn runs() -> bool {
+    Path::new("/run/systemd/system").exists()
+}
+
+/// With cgroup v2 alone: a machine with systemd and cgroup v1 has other files.
+fn with_systemd() -> Option<Test> {
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    Test::where_possible(runs() && v2, "systemd is not PID 1 here, with cgroup v2 alone")
+}
+
+fn with_systemd_and_podman() -> Option<Test> {
+    let possible = runs() && Path::new(PODMAN).exists();
+    Test::where_possible(possible, "systemd is not PID 1 here, or there is no podman")
+}
+
+/// The runtime with the flag that engines give.
+fn with_flag(t: &Test, b: &Bundle<'_>, verb: &str) -> Cmd {
+    b.write();
+    t.runtime(["--systemd-cgroup", verb, "--bundle"]).arg(&b.dir).arg(&b.id)
+}
+
+#[track_caller]
+fn up(t: &Test, b: &Bundle<'_>) {
+    with_flag(t, b, "create").run().ok();
+    b.start().ok();
+}
+
+/// The unit that a container has without a path.
+fn unit(b: &Bundle<'_>) -> String {
+    format!("minicon-{}.scope", b.id)
+}
+
+fn show(unit: &str, property: &str) -> String {
+    shown(Cmd::new("systemctl"), unit, property)
+}
+
+fn shown(systemctl: Cmd, unit: &str, property: &str) -> String {
+    let output = systemctl.args(["show", "--value", "--property", property, "--", unit]).run().ok();
+    output.stdout.trim().to_owned()
+}
+
+#[track_caller]
+fn is_unknown(unit: &str) {
+    assert_eq!(show(unit, "LoadState"), "not-found", "{unit}");
+    assert_eq!(show(unit, "ActiveState"), "inactive", "{unit}");
+}
+
+/// The cgroup v2 of a process.
+fn cgroup_of(pid: i32) -> PathBuf {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("/proc/PID/cgroup");
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).expect("cgroup v2");
+    Path::new("/sys/fs/cgroup").join(path)
+}
+
+fn read(directory: &Path, file: &str) -> String {
+    fs::read_to_string(directory.join(file)).expect("a file of the cgroup").trim().to_owned()
+}
+
+#[test]
+fn a_container_is_a_scope_with_its_limits() {
+    let Some(t) = with_systemd() else { return };
+    let limits = json!({
+        "memory": {"limit": 67108864, "reservation": 33554432},
+        "pids": {"limit": 55},
+        "cpu": {"shares": 512, "quota": 12345, "period": 100_000, "cpus": "0", "mems": "0"},
+        "unified": {"memory.high": "60000000", "cgroup.max.depth": "7"},
+    });
+    let b = t.idle().set("/linux/resources", limits);
+    up(&t, &b);
+    for (property, value) in [
+        ("ActiveState", "active"),
+        ("Slice", "system.slice"),
+        ("Delegate", "yes"),
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "33554432"),
+        ("MemoryHigh", "60000000"),
+        ("TasksMax", "55"),
+        ("CPUWeight", "59"),
+        ("CPUQuotaPerSecUSec", "130ms"),
+        ("CPUQuotaPeriodUSec", "100ms"),
+        ("AllowedCPUs", "0"),
+        ("AllowedMemoryNodes", "0"),
+        ("MemoryAccounting", "yes"),
+        ("TasksAccounting", "yes"),
+        ("CPUAccounting", "yes"),
+        ("IOAccounting", "yes"),
+        ("Description", &format!("minicon container {}", b.id)),
+    ] {
+        assert_eq!(show(&unit(&b), property), value, "{property}");
+    }
+    let directory = Path::new("/sys/fs/cgroup/system.slice").join(unit(&b));
+    assert_eq!(cgroup_of(b.pid()), directory);
+    let files = [
+        ("memory.max", "67108864"),
+        ("memory.low", "33554432"),
+        ("memory.high", "60000000"),
+        ("pids.max", "55"),
+        ("cpu.weight", "59"),
+        // Not rounded, as systemd would have it.
+        ("cpu.max", "12345 100000"),
+        ("cpuset.cpus", "0"),
+        ("cgroup.max.depth", "7"),
+    ];
+    for (file, value) in files {
+        // The kernel counts memory in pages.
+        let expected = if file == "memory.high" { "59998208" } else { value };
+        assert_eq!(read(&directory, file), expected, "{file}");
+    }
+    // systemd writes its properties into the files again: they must say the same.
+    Cmd::new("systemctl").arg("daemon-reload").run().ok();
+    assert_eq!(read(&directory, "memory.max"), "67108864");
+    assert_eq!(read(&directory, "pids.max"), "55");
+    assert_eq!(read(&directory, "cpuset.cpus"), "0");
+}
+
+#[test]
+fn minus_one_lifts_what_systemd_would_limit() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle().set("/linux/resources", json!({"pids": {"limit": -1}}));
+    up(&t, &b);
+    assert_eq!(show(&unit(&b), "TasksMax"), "infinity");
+    assert_eq!(read(&cgroup_of(b.pid()), "pids.max"), "max");
+}
+
+#[test]
+fn exec_joins_the_scope() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    up(&t, &b);
+    let pid_file = t.path("pid");
+    let flags = ["--detach", "--pid-file", pid_file.to_str().expect("UTF-8")];
+    b.exec_with(&flags, &["sleep", "1000"]).run().ok();
+    let pid = fs::read_to_string(&pid_file).expect("a pid file").parse().expect("a pid");
+    assert_eq!(cgroup_of(pid), cgroup_of(b.pid()));
+}
+
+#[test]
+fn the_unit_ends_with_the_container() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    up(&t, &b);
+    let directory = cgroup_of(b.pid());
+    t.runtime(["delete", "--force", &b.id]).run().ok();
+    is_unknown(&unit(&b));
+    assert!(!directory.exists());
+    // One whose processes have ended is gone before delete asks for it.
+    up(&t, &b);
+    b.stop();
+    b.delete().ok();
+    is_unknown(&unit(&b));
+    with_flag(&t, &b.set("/process/args", json!(["true"])), "run").run().ok();
+}
+
+/// Processes that outlive init, since they share the host's pid namespace, and cgroups that the container has made.
+#[test]
+fn what_is_left_in_the_unit_ends_too() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.sh("sleep 1000 & exec sleep 1000").share("pid");
+    up(&t, &b);
+    let directory = cgroup_of(b.pid());
+    fs::create_dir(directory.join("inner")).expect("mkdir");
+    t.runtime(["delete", "--force", &b.id]).run().ok();
+    is_unknown(&unit(&b));
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_path_names_the_slice() {
+    let Some(t) = with_systemd() else { return };
+    for (slice, name, directory) in [
+        ("mctest-deep.slice", "mctest-deep.slice", "mctest.slice/mctest-deep.slice/"),
+        ("machine.slice", "machine.slice", "machine.slice/"),
+        ("-", "-.slice", ""),
+        ("", "system.slice", "system.slice/"),
+    ] {
+        let b = t.idle();
+        let b = t.idle().set("/linux/cgroupsPath", format!("{slice}:libpod:{}", b.id));
+        up(&t, &b);
+        let unit = b.config["linux"]["cgroupsPath"].as_str().expect("a path").rsplit(':').next().map(str::to_owned);
+        let unit = format!("libpod-{}.scope", unit.expect("a name"));
+        assert_eq!(show(&unit, "Slice"), name);
+        assert_eq!(cgroup_of(b.pid()), Path::new("/sys/fs/cgroup").join(directory).join(&unit));
+        t.runtime(["delete", "--force", &b.id]).run().ok();
+        is_unknown(&unit);
+    }
+}
+
+#[test]
+fn a_name_that_is_a_slice_makes_one() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    let slice = format!("{}.slice", b.id.replace('-', "_"));
+    let b = b.set("/linux/cgroupsPath", format!(":x:{slice}")).set("/linux/resources/pids/limit", 9);
+    up(&t, &b);
+    assert_eq!(show(&slice, "ActiveState"), "active");
+    assert_eq!(show(&slice, "TasksMax"), "9");
+    assert_eq!(cgroup_of(b.pid()), Path::new("/sys/fs/cgroup").join(&slice));
+    t.runtime(["delete", "--force", &b.id]).run().ok();
+    assert_eq!(show(&slice, "ActiveState"), "inactive");
+    assert!(!Path::new("/sys/fs/cgroup").join(&slice).exists());
+}
+
+#[test]
+fn annotations_are_properties() {
+    let Some(t) = with_systemd() else { return };
+    let given = |name: &str, value: &str| {
+        let mut annotations = serde_json::Map::new();
+        annotations.insert(format!("org.systemd.property.{name}"), value.into());
+        Value::from(annotations)
+    };
+    let b = t.idle().set("/annotations", given("TimeoutStopSec", "uint64 7"));
+    up(&t, &b);
+    assert_eq!(show(&unit(&b), "TimeoutStopUSec"), "7s");
+    for (name, value, message) in [
+        ("TimeoutStopSec", "soon", "a string needs quotes"),
+        ("NoSuchThing", "true", "Cannot set property NoSuchThing"),
+        ("CollectMode", "'sometimes'", "CollectMode"),
+    ] {
+        let b = t.idle().set("/annotations", given(name, value));
+        let output = with_flag(&t, &b, "create").run();
+        output.fails(message).says(&format!("config: annotations[\"org.systemd.property.{name}\"]"));
+        b.is_gone();
+        is_unknown(&unit(&b));
+    }
+}
+
+#[test]
+fn a_create_that_is_killed_leaves_nothing_after_delete() {
+    let Some(t) = with_systemd() else { return };
+    // At a known step, with an init that cannot notice: the unit would go with it.
+    let script = "init=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); kill -STOP $init; kill -KILL $PPID";
+    let b = t.idle().set("/hooks/createRuntime", json!([hook(script)]));
+    with_flag(&t, &b, "create").run();
+    assert_eq!(show(&unit(&b), "ActiveState"), "active");
+    t.runtime(["delete", "--force", &b.id]).run().ok();
+    is_unknown(&unit(&b));
+    // And wherever the time takes it.
+    for round in 0..12u64 {
+        let b = t.idle();
+        let mut create = with_flag(&t, &b, "create").spawn();
+        std::thread::sleep(std::time::Duration::from_millis(25 * round));
+        create.kill();
+        create.wait();
+        t.runtime(["delete", "--force", &b.id]).run().ok();
+        b.is_gone();
+        let unit = unit(&b);
+        eventually("the unit is gone", || show(&unit, "LoadState") == "not-found");
+        assert!(!Path::new("/sys/fs/cgroup/system.slice").join(&unit).exists());
+    }
+}
+
+#[test]
+fn a_failing_create_takes_the_unit_away() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle().set("/hooks/createRuntime", json!([hook("exit 7")]));
+    with_flag(&t, &b, "create").run().fails("createRuntime");
+    b.is_gone();
+    is_unknown(&unit(&b));
+    let b = t.idle().set("/linux/resources", json!({"unified": {"memory.max": "much"}}));
+    with_flag(&t, &b, "create").run().fails("memory.max").says("config: linux.resources.unified");
+    is_unknown(&unit(&b));
+}
+
+#[test]
+fn a_unit_of_somebody_else_is_left_alone() {
+    let Some(t) = with_systemd() else { return };
+    let first = t.idle();
+    up(&t, &first);
+    let other_root = t.directory("other");
+    let again = Cmd::new(program()).arg("--root").arg(&other_root).args(["--systemd-cgroup", "create", "--bundle"]);
+    let output = again.arg(&first.dir).arg(&first.id).run();
+    output.fails("the unit exists already").says("config: linux.cgroupsPath").says("choose another id");
+    assert_eq!((show(&unit(&first), "ActiveState").as_str(), first.status().as_str()), ("active", "running"));
+    assert_eq!(fs::read_dir(&other_root).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_failed_unit_of_the_same_name_is_reset() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    let unit = unit(&b);
+    let flags = ["--scope", "--quiet", "--unit", &unit, "--property", "RuntimeMaxSec=100ms", "sleep", "100"];
+    Cmd::new("systemd-run").args(flags).run();
+    eventually("the unit has failed", || show(&unit, "ActiveState") == "failed");
+    up(&t, &b);
+    assert_eq!(show(&unit, "ActiveState"), "active");
+}
+
+#[test]
+fn a_bus_that_is_not_there_is_told() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    let output = with_flag(&t, &b, "create").env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus").run();
+    output.fails("reach systemd over the system bus: connect(/nonexistent/bus): ENOENT").says("needs systemd as PID 1");
+    b.is_gone();
+    // What was made while it was there can be deleted when it is gone: systemd notices that nobody is left.
+    up(&t, &b);
+    let delete = t.runtime(["delete", "--force", &b.id]).env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    delete.run().ok();
+    eventually("the unit is gone", || show(&unit(&b), "LoadState") == "not-found");
+}
+
+#[test]
+fn without_systemd_the_flag_is_an_error() {
+    let Some(t) = Test::where_possible(!runs(), "systemd is PID 1 here") else { return };
+    let b = t.idle();
+    let output = with_flag(&t, &b, "create").run();
+    output.fails("systemd not running on this host, cannot use systemd cgroups manager").says("cgroupfs");
+    b.is_gone();
+    let b = b.set("/linux/cgroupsPath", "/a/b");
+    with_flag(&t, &b, "create").run().fails("expected cgroupsPath to be of format \"slice:prefix:name\"");
+}
+
+#[test]
+fn without_a_manager_the_container_stays_where_its_caller_is() {
+    let Some(t) = Test::of_minicon("the flag is crun's") else { return };
+    let b = t.sh("cat /proc/self/cgroup").share("cgroup").unset("/linux/resources");
+    b.write();
+    let disabled =
+        |b: &Bundle<'_>| t.runtime(["--cgroup-manager", "disabled", "run", "--bundle"]).arg(&b.dir).arg(&b.id);
+    let own = fs::read_to_string("/proc/self/cgroup").expect("our cgroups");
+    disabled(&b).run().ok().prints(own.trim());
+    let b = t.idle().set("/linux/resources", json!({"pids": {"limit": 9}}));
+    b.write();
+    disabled(&b).run().fails("needs the cgroup controller pids").says("linux.resources.pids.limit");
+    t.runtime(["--cgroup-manager", "none", "run", "x"]).run().fails("unknown cgroup manager specified `none`");
+}
+
+/// An ordinary user with a systemd of its own, which lingering starts; and a bundle of that user's.
+struct User<'t> {
+    test: &'t Test,
+    uid: u32,
+    dir: PathBuf,
+    id: String,
+}
+
+impl<'t> User<'t> {
+    /// The first user id that has a user bus. Nothing is opened: another test may be looking at our descriptors.
+    fn find() -> Option<u32> {
+        (1..=2000).find(|uid| Path::new(&format!("/run/user/{uid}/bus")).exists())
+    }
+
+    fn test() -> Option<(Test, u32)> {
+        let uid = runs().then(User::find).flatten();
+        let test = Test::where_possible(uid.is_some(), "no ordinary user here has a systemd: loginctl enable-linger")?;
+        Some((test, uid?))
+    }
+
+    fn new(test: &'t Test, uid: u32, args: &[&str], resources: Value) -> Self {
+        let dir = test.directory("rootless");
+        fs::copy(program(), dir.join("minicon")).expect("copy the runtime");
+        rootfs::make(&dir.join("rootfs"));
+        test.directory("rootless/run");
+        give(&dir, uid);
+        // The guard looks for the tag of the test in the names of cgroups.
+        let user = User { test, uid, id: test.idle().id.clone(), dir };
+        user.runtime(&["spec", "--rootless"]).run().ok();
+        let file = user.dir.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(args);
+        config["linux"]["resources"] = resources;
+        fs::write(file, config.to_string()).expect("write config.json");
+        user
+    }
+
+    fn command(&self, program: impl AsRef<Path>) -> Cmd {
+        let ids = [format!("--reuid={}", self.uid), format!("--regid={}", self.uid), "--clear-groups".to_owned()];
+        let directory = format!("/run/user/{}", self.uid);
+        let bus = format!("unix:path={directory}/bus");
+        let command = Cmd::new("setpriv")
+            .args(ids)
+            .arg(program.as_ref())
+            .dir(&self.dir)
+            .env("HOME", &self.dir)
+            .env("USER", self.uid.to_string());
+        command.env("XDG_RUNTIME_DIR", directory).env("DBUS_SESSION_BUS_ADDRESS", bus)
+    }
+
+    fn runtime(&self, args: &[&str]) -> Cmd {
+        self.command(self.dir.join("minicon")).arg("--root").arg(self.dir.join("run")).args(args)
+    }
+
+    fn create(&self) -> Output {
+        self.runtime(&["--systemd-cgroup", "create", &self.id]).run()
+    }
+
+    fn unit(&self) -> String {
+        format!("minicon-{}.scope", self.id)
+    }
+
+    fn show(&self, unit: &str, property: &str) -> String {
+        shown(self.command("systemctl").arg("--user"), unit, property)
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        if self.dir.join("run").join(&self.id).exists() {
+            self.runtime(&["delete", "--force", &self.id]).run();
+        }
+        let _ = self.test;
+    }
+}
+
+fn give(path: &Path, uid: u32) {
+    if !path.is_symlink() {
+        chown(path, Some(uid), Some(uid)).expect("chown");
+        if path.is_dir() {
+            fs::read_dir(path).expect("a directory").flatten().for_each(|entry| give(&entry.path(), uid));
+        }
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_a_scope_too() {
+    let Some((t, uid)) = User::test() else { return };
+    let limits = json!({"pids": {"limit": 55}, "memory": {"limit": 67108864}});
+    let user = User::new(&t, uid, &["sleep", "1000"], limits);
+    user.create().ok();
+    user.runtime(&["start", &user.id]).run().ok();
+    for (property, value) in [
+        ("ActiveState", "active"),
+        ("Slice", "user.slice"),
+        ("TasksMax", "55"),
+        ("MemoryMax", "67108864"),
+        ("Delegate", "yes"),
+    ] {
+        assert_eq!(user.show(&user.unit(), property), value, "{property}");
+    }
+    let state = user.runtime(&["state", &user.id]).run().ok().json();
+    let directory = cgroup_of(state["pid"].as_i64().expect("a pid") as i32);
+    let expected = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/{}", user.unit());
+    assert_eq!(directory, Path::new(&expected));
+    assert_eq!((read(&directory, "pids.max").as_str(), read(&directory, "memory.max").as_str()), ("55", "67108864"));
+    // We are outside of what the user's systemd has been given, so it takes systemd to move the process.
+    let pid_file = user.dir.join("exec.pid");
+    let flags = ["exec", "--detach", "--pid-file", pid_file.to_str().expect("UTF-8"), &user.id, "sleep", "1000"];
+    user.runtime(&flags).run().ok();
+    let pid = fs::read_to_string(&pid_file).expect("a pid file").parse().expect("a pid");
+    assert_eq!(cgroup_of(pid), directory);
+    // From inside it takes nobody.
+    let inside = ["--user", "--scope", "--quiet", "--collect", "--"];
+    let exec = user.command("systemd-run").args(inside).arg(user.dir.join("minicon"));
+    let exec = exec.arg("--root").arg(user.dir.join("run")).args(["exec", &user.id, "cat", "/proc/self/cgroup"]);
+    exec.run().ok().prints("0::/");
+    user.runtime(&["delete", "--force", &user.id]).run().ok();
+    assert_eq!(user.show(&user.unit(), "LoadState"), "not-found");
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_controller_that_is_not_delegated_is_named() {
+    let Some((t, uid)) = User::test() else { return };
+    // systemd has no huge pages to delegate, whatever user@.service says.
+    let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]});
+    let user = User::new(&t, uid, &["true"], limits);
+    let output = user.create();
+    output
+        .fails("the requested cgroup controller `hugetlb` is not available")
+        .says("Delegate=cpu cpuset io memory pids");
+    assert_eq!(user.show(&user.unit(), "LoadState"), "not-found");
+}
+
+#[test]
+fn a_user_without_a_bus_is_told() {
+    let Some((t, uid)) = User::test() else { return };
+    let user = User::new(&t, uid, &["true"], json!({}));
+    let create = user.runtime(&["--systemd-cgroup", "create", &user.id]);
+    let output = create.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent").run();
+    output.fails("reach systemd over the user bus: connect(/nonexistent)").says("loginctl enable-linger");
+}
+
+/// podman with a storage of its own.
+fn podman(command: Cmd, dir: &Path) -> Cmd {
+    let command = command.arg("--root").arg(dir.join("storage")).arg("--runroot").arg(dir.join("runroot"));
+    let command = command.args(["--storage-driver=vfs", "--cgroup-manager=systemd", "--events-backend=none"]);
+    command.arg("--tmpdir").arg(dir.join("tmp")).limit(120)
+}
+
+/// podman calls `RUNTIME --systemd-cgroup create …`, with `machine.slice:libpod:ID` as the path.
+fn podman_run(podman: Cmd, runtime: &Path, rootfs: &Path) -> Output {
+    let run = ["run", "--rm", "--network=none", "--log-driver=none", "--pids-limit=77", "--memory=64m", "--rootfs"];
+    podman.arg("--runtime").arg(runtime).args(run).arg(rootfs).args(["sh", "-c", LIMITS]).run()
+}
+
+const PODMAN: &str = "/usr/bin/podman";
+
+const LIMITS: &str = "cd /sys/fs/cgroup; cat pids.max memory.max; cat /proc/self/cgroup";
+
+#[test]
+fn podman_has_systemd_make_the_cgroup() {
+    let Some(t) = with_systemd_and_podman() else { return };
+    let rootfs = t.path("rootfs");
+    rootfs::make(&rootfs);
+    let podman = podman(Cmd::new(PODMAN), &t.directory("podman"));
+    podman_run(podman, program(), &rootfs).ok().prints("77\n67108864\n0::/");
+}
+
+#[test]
+fn rootless_podman_has_the_users_systemd_make_the_cgroup() {
+    let Some((t, uid)) = User::test().filter(|_| Path::new(PODMAN).exists()) else { return };
+    let user = User::new(&t, uid, &["true"], json!({}));
+    let podman = || podman(user.command(PODMAN), &user.dir);
+    let output = podman_run(podman(), &user.dir.join("minicon"), &user.dir.join("rootfs"));
+    // It has left a process that holds its user namespace.
+    podman().args(["system", "migrate"]).run();
+    output.ok().prints("77\n67108864\n0::/");
+}

@@ -8,6 +8,7 @@ mod apparmor;
 mod cgroups;
 mod cgroups_v2;
 mod cgroups_v2_tree;
+mod check;
 mod checkpoint;
 mod commands;
 mod descriptors;

@@ -32,8 +32,9 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     if let Some(root) = root(report, &plan) {
         for step in &plan.rootfs.furnish {
             match &step.what {
+                What::Mount(mount) if is_own_cgroup(&plan, mount) => {}
                 What::Mount(mount) => self::mount(report, mount, &root, step.at),
-                What::Node(node) if node.bind => device(report, &node.path, step.at),
+                What::Node(node) if node.bind && !node.by_runtime => device(report, &node.path, step.at),
                 _ => {}
             }
         }
@@ -49,6 +50,12 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     }
     hooks(report, &plan);
     rest(report, &plan);
+}
+
+/// Its source will be there by then.
+fn is_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
+    let is_made = |path: &Path| plan.cgroup.directories.iter().any(|directory| directory.path == path);
+    matches!(&mount.source, Source::Bind { path, .. } if is_made(path))
 }
 
 fn plan(bundle: &Path, environment: &Environment) -> Result<(Plan, Host)> {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Case;
 use super::namespaces::mapped;
+use crate::rootless::Rootless;
 
 pub const CASES: &[Case] = &[
     Case {
@@ -19,7 +20,9 @@ pub const CASES: &[Case] = &[
         row: "device is missing on the host",
         provoke: |t| {
             let device = json!({"path": "/dev/nosuch", "type": "c", "major": 1, "minor": 3});
-            inside(t).set("/linux/devices", json!([device])).create()
+            let r = Rootless::new(t);
+            r.configure(|config| config["linux"]["devices"] = json!([device]));
+            r.runtime(&["create", "x"]).run()
         },
         first: &["bind the device /dev/nosuch: ", "open_tree(", "/dev/nosuch", "ENOENT"],
         config: "linux.devices[0]",

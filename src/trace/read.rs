@@ -64,29 +64,33 @@ pub fn draw(spans: &[Span]) -> String {
 
 /// A span is inside the last one that has not ended when it begins.
 fn draw_track(spans: &[&Span], first: i64, text: &mut String) {
-    let mut open: Vec<i64> = Vec::new();
+    // What we are inside of: its end, and whether anything follows beside it.
+    let mut open: Vec<(i64, bool)> = Vec::new();
     for (index, span) in spans.iter().enumerate() {
-        open.retain(|end| *end > span.start);
-        let end = span.start + span.took;
-        let is_last = !spans[index + 1..]
-            .iter()
-            .take_while(|later| later.start < open.last().copied().unwrap_or(i64::MAX))
-            .any(|later| later.start >= end);
-        let branch = match open.len() {
-            0 => String::new(),
-            depth => format!("{}{}", "|  ".repeat(depth - 1), if is_last { "`- " } else { "|- " }),
-        };
-        let note = match span.outcome.as_str() {
-            "done" => String::new(),
-            "failed" => format!(": {}", span.error.as_deref().unwrap_or_default()),
-            "begun" => " (unfinished)".to_owned(),
-            outcome => format!(" ({outcome})"),
+        open.retain(|(end, _)| *end > span.start);
+        let (end, around) = (span.start + span.took, open.last().map_or(i64::MAX, |(end, _)| *end));
+        let later = spans[index + 1..].iter().take_while(|later| later.start < around);
+        let is_last = !later.into_iter().any(|later| later.start >= end);
+        let above: String = open.iter().skip(1).map(|(_, is_last)| if *is_last { "   " } else { "|  " }).collect();
+        let branch = match (open.is_empty(), is_last) {
+            (true, _) => "",
+            (_, true) => "`- ",
+            (_, false) => "|- ",
         };
         let (start, took) = (milliseconds(span.start - first), milliseconds(span.took));
-        text.push_str(&format!("{start:>10.3} {took:>9.3}  {branch}{}{note}\n", span.id));
+        text.push_str(&format!("{start:>10.3} {took:>9.3}  {above}{branch}{}{}\n", span.id, note(span)));
         if span.kind != Kind::Step {
-            open.push(end);
+            open.push((end, is_last));
         }
+    }
+}
+
+fn note(span: &Span) -> String {
+    match (span.outcome.as_str(), span.error.as_deref()) {
+        ("done", _) => String::new(),
+        ("failed", Some(error)) if !error.is_empty() => format!(": {error}"),
+        ("begun", _) => " (unfinished)".to_owned(),
+        (outcome, _) => format!(" ({outcome})"),
     }
 }
 

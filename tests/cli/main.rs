@@ -12,6 +12,7 @@ mod check;
 mod checkpoint;
 mod commands;
 mod descriptors;
+mod docs;
 mod errors;
 mod events;
 mod exec;

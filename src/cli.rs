@@ -2,6 +2,7 @@
 //! engines notice no difference.
 
 mod diagnose;
+mod help;
 mod parse;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 pub use self::diagnose::{Check, Explain, Trace};
+pub use self::help::{examples_of, tree};
 pub use self::parse::{called, parse};
 
 /// Flags before the subcommand.
@@ -17,13 +19,16 @@ pub struct Globals {
     /// Directory of the containers' state [default: /run/minicon; rootless: $XDG_RUNTIME_DIR/minicon]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// File to append messages to [default: stderr]
+    /// Where messages go: a file, journald: or syslog: [default: stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Format of messages: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
-    /// Write messages for debugging
+    /// The least grave message that is written: error, warning or debug [default: warning]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Write messages for debugging, as --log-level debug
     #[arg(long)]
     pub debug: bool,
     /// Make cgroups through systemd; cgroupsPath is then slice:prefix:name
@@ -35,10 +40,10 @@ pub struct Globals {
     /// Tolerate cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub rootless: String,
-    /// File to append to what is done, step by step, and how long it takes [default: $MINICON_TRACE]
+    /// File to append each step to, and how long it took [default: $MINICON_TRACE]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// tree, json (a line a step) or chrome (for Perfetto) [default: by the file's name: .json is chrome, .jsonl is json]
+    /// tree, json (lines) or chrome (for Perfetto) [default: by the name: .jsonl, .json]
     #[arg(long, value_name = "FORMAT")]
     pub trace_format: Option<String>,
     /// Refuse what the specification does, also where engines rely on more
@@ -52,6 +57,9 @@ pub struct Create {
     /// Directory with config.json [default: the current directory]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// Configuration to use instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// AF_UNIX socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
@@ -106,6 +114,9 @@ pub struct Kill {
     /// Signal every process of the container
     #[arg(short, long, hide = true)]
     pub all: bool,
+    /// ID is a regular expression: signal every container whose name it matches
+    #[arg(short, long)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
@@ -120,6 +131,9 @@ pub struct Delete {
     /// Kill the container first if it runs
     #[arg(short, long)]
     pub force: bool,
+    /// ID is a regular expression: delete every container whose name it matches
+    #[arg(short, long)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
@@ -405,6 +419,9 @@ pub struct Spec {
     /// Directory to write config.json into [default: the current directory]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// File to write instead, over what is there
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// For a user without privileges
     #[arg(long)]
     pub rootless: bool,

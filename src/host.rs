@@ -1,7 +1,7 @@
 //! What this machine offers, found once a command and only as far as a plan needs it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 use rustix::thread::CapabilitySet;
@@ -46,6 +46,9 @@ pub fn identity() -> Host {
         rootless: user.0 != 0 || in_user_namespace,
         user,
         bounding_capabilities: bounding_capabilities(),
+        seccomp_receiver: std::env::var_os("RUN_OCI_SECCOMP_RECEIVER")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()),
         ..Host::default()
     }
 }

@@ -432,13 +432,13 @@ fn exec_may_ask_for_a_cgroup_below() -> Result<()> {
     let cgroup = Cgroup::create(&sandbox.plan("{}"))?;
     let record = cgroup.paths();
     std::fs::create_dir(record.controllers["pids"].join("sub")).unwrap();
-    let below = Cgroup::open(&record).below(Some("pids"), Path::new("/sub"))?;
+    let below = Cgroup::open(&record).below(&["pids"], Path::new("/sub"))?;
     let child = spawn(&below, sleep_long);
     let memberships = std::fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
     let in_sub = |line: &str| line.ends_with("/sub") == line.contains(":pids:");
     assert!(memberships.lines().all(in_sub), "{memberships}");
-    assert!(Cgroup::open(&record).below(None, Path::new("a/../../b")).is_err());
-    assert!(Cgroup::open(&record).below(Some("nonesuch"), Path::new("a")).is_err());
+    assert!(Cgroup::open(&record).below(&[], Path::new("a/../../b")).is_err());
+    assert!(Cgroup::open(&record).below(&["nonesuch"], Path::new("a")).is_err());
     end(child);
     cgroup.remove()
 }

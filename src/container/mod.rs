@@ -212,10 +212,10 @@ fn lock(directory: &Path, operation: FlockOperation) -> Result<Lock> {
 }
 
 /// Takes an id and makes its directory, locked. From here on there is something to undo.
-pub fn reserve(root: &Path, record: Record) -> Result<(Container, Lock)> {
+pub fn reserve(root: &Path, root_mode: u32, record: Record) -> Result<(Container, Lock)> {
     check_id(&record.id)?;
     let as_errno = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(as_errno);
+    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
     call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
     let directory = root.join(&record.id);
     match fs::DirBuilder::new().mode(0o711).create(&directory) {

@@ -15,7 +15,7 @@ use crate::trace::read;
 /// The command.
 pub fn explain(options: &cli::Explain, environment: &Environment) -> Result<()> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, None, environment.strict)?;
     let mut host = host::probe(&config)?;
     host.umask = environment.strict.then(process::umask);
     let plan = plan(&config, &bundle, options.id.as_deref(), &host, environment)?;

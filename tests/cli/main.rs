@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod affinity;
+mod annotations;
 mod apparmor;
 mod cgroups;
 mod cgroups_v2;

@@ -364,7 +364,11 @@ fn assume(program: &Program, acts: &mut Acts) {
     }
     let CapabilitySets { bounding, effective, permitted, inheritable, ambient } = identity.capabilities;
     acts.add(id::BOUNDING, format!("bounding capabilities {bounding:#x}"), "process.capabilities.bounding");
-    let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
+    let groups = match (identity.keep_groups, identity.groups.is_empty()) {
+        (true, _) => " groups of the caller".to_owned(),
+        (false, true) => String::new(),
+        (false, false) => format!(" groups {:?}", identity.groups),
+    };
     let what = format!("user {}:{}{groups}, umask {:04o}", identity.uid, identity.gid, identity.umask);
     acts.add(id::USER, what, "process.user");
     let what =

@@ -24,7 +24,7 @@ pub fn calls(what: &What) -> Option<&'static str> {
         What::Mount(mount) if mount.options.classic => Some("mount"),
         What::Mount(mount) => match &mount.source {
             Source::Filesystem { .. } => Some("fsopen, fsconfig, fsmount, move_mount"),
-            Source::Bind { .. } => Some("open_tree, mount_setattr, move_mount"),
+            Source::Bind { .. } | Source::OwnCgroup { .. } => Some("open_tree, mount_setattr, move_mount"),
             Source::Existing => None,
         },
         What::Node(node) if node.by_runtime => Some("mknodat, open_tree, move_mount"),
@@ -65,6 +65,9 @@ fn describe(mount: &Mount) -> String {
     let mut text = match &mount.source {
         Source::Bind { path, recursive: false } => format!("bind {} on {target}", path.display()),
         Source::Bind { path, recursive: true } => format!("bind {} and all below on {target}", path.display()),
+        Source::OwnCgroup { path, instead } => {
+            format!("bind {}, or {}, and all below on {target}", path.display(), instead.display())
+        }
         Source::Filesystem { kind, device } => format!("mount {kind} ({device}) on {target}"),
         Source::Existing => format!("change {target}"),
     };

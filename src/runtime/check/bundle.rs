@@ -32,7 +32,6 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     if let Some(root) = root(report, &plan) {
         for step in &plan.rootfs.furnish {
             match &step.what {
-                What::Mount(mount) if is_own_cgroup(&plan, mount) => {}
                 What::Mount(mount) => self::mount(report, mount, &root, step.at),
                 What::Node(node) if node.bind && !node.by_runtime => device(report, &node.path, step.at),
                 _ => {}
@@ -52,14 +51,8 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     rest(report, &plan);
 }
 
-/// Its source will be there by then.
-fn is_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
-    let is_made = |path: &Path| plan.cgroup.directories.iter().any(|directory| directory.path == path);
-    matches!(&mount.source, Source::Bind { path, .. } if is_made(path))
-}
-
 fn plan(bundle: &Path, environment: &Environment) -> Result<(Plan, Host)> {
-    let config = config::read_bundle(bundle, environment.strict)?;
+    let config = config::read_bundle(bundle, None, environment.strict)?;
     let host = host::probe(&config)?;
     explain::plan(&config, bundle, None, &host, environment).map(|plan| (plan, host))
 }
@@ -121,7 +114,8 @@ fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {
             }
             destination(report, mount, root, true, at);
         }
-        Source::Existing => {}
+        // The container's own cgroup is there by then.
+        Source::Existing | Source::OwnCgroup { .. } => {}
     }
 }
 

@@ -79,8 +79,9 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
 
 /// A command with its flags.
 pub fn subcommand(entry: &Entry) -> Command {
-    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
-    (entry.flags)(command)
+    let command = Command::new(entry.name).args_override_self(true).disable_version_flag(true);
+    // The flags' own description would be that of their structure.
+    (entry.flags)(command).about(entry.about)
 }
 
 /// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
@@ -102,11 +103,12 @@ fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::
     match found {
         Some(action) => Ok((globals, action?)),
         // No command is a question, too, as for runc.
-        None => {
-            let help = command.render_help();
-            Err(command.error(clap::error::ErrorKind::DisplayHelp, help))
-        }
+        None => command.try_get_matches_from_mut(["minicon", "--help"]).and_then(|_| Err(no_command())),
     }
+}
+
+fn no_command() -> clap::Error {
+    clap::Error::raw(clap::error::ErrorKind::MissingSubcommand, "there is no command\n")
 }
 
 /// A wrong number of arguments is told in runc's words.

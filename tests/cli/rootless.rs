@@ -136,6 +136,9 @@ fn root_of_a_user_namespace_finds_the_users_containers() {
     let rootless = Rootless::new(&t);
     rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
     rootless.runtime(&["create", "kept"]).run().ok();
+    // What lies in XDG_RUNTIME_DIR without the sticky bit may be tidied up (XDG Base Directory Specification).
+    let mode = fs::metadata(rootless.dir.join("run/minicon")).expect("the state directory").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1700);
     let as_root = ["env", "-u", "USER", "unshare", "--user", "--map-root-user"];
     rootless.runtime_behind(&as_root, &["list", "--quiet"]).run().ok().prints("kept");
     rootless.runtime(&["delete", "--force", "kept"]).run().ok();

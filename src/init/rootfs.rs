@@ -15,34 +15,42 @@ use crate::plan::devices::Node;
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::rootfs::{Leave, Rootfs, What};
+use crate::plan::steps::id;
 use crate::plan::{Condition, ConfigPath, Plan, Step};
 use crate::root::{self, Root};
 use crate::sys::{self, mount, mount::Attributes};
+use crate::trace::{self, Outcome};
 
 /// Builds the tree while the host's is still visible. Nothing is put over the host's paths: the root is a mount of its
 /// own that lies over `/`, reached only through its descriptor.
 pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
-    let root = open_root(plan, namespaces, channel).step(|| format!("take {} as the root", plan.path.display()));
+    let root = trace::step(|| id::ROOT, || open_root(plan, namespaces, channel))
+        .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
     for (index, step) in plan.furnish.iter().enumerate() {
         if let Condition::ContainerHas(path) = step.when
             && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
         {
+            trace::skipped(|| id::tree(&step.what));
             continue;
         }
-        let done = match &step.what {
-            What::Mount(mount) => match mounts::perform(&root, mount, index, channel) {
-                Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
-                done => done.map(drop),
-            },
-            What::Node(node) if node.bind => bind_node(&root, node, index, channel),
-            What::Node(node) => make_node(&root, node),
-            What::Link { path, target, replace } => make_link(&root, path, target, *replace),
-            _ => Err(Error::new("this step belongs after the root is entered")),
-        };
+        let done = trace::step(|| id::tree(&step.what), || furnish_one(plan, &mut root, channel, index, &step.what));
         done.step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(root)
+}
+
+fn furnish_one(plan: &Rootfs, root: &mut Root, channel: &Channel, index: usize, what: &What) -> Result<()> {
+    match what {
+        What::Mount(mount) => match mounts::perform(root, mount, index, channel) {
+            Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
+            done => done.map(drop),
+        },
+        What::Node(node) if node.bind => bind_node(root, node, index, channel),
+        What::Node(node) => make_node(root, node),
+        What::Link { path, target, replace } => make_link(root, path, target, *replace),
+        _ => Err(Error::new("this step belongs after the root is entered")),
+    }
 }
 
 fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
@@ -125,9 +133,7 @@ fn bind_node(root: &Root, node: &Node, index: usize, channel: &Channel) -> Resul
     }
     let tree = match node.by_runtime {
         true => ask_for_mount(channel, Some(index))?,
-        false => {
-            mount::clone_tree_at(CWD, &node.path, false).hint("the host must have this device at the same path")?
-        }
+        false => mount::clone_tree_at(CWD, &node.path, false)?,
     };
     check_node(node, &root::stat(&tree)?)?;
     mount::attach(&tree, root.file(&node.path)?)
@@ -141,7 +147,7 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
     }
     let message =
         format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
-    Err(Error::new(message).hint("remove it from the image, or mount a tmpfs at /dev"))
+    Err(Error::new(message))
 }
 
 fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()> {
@@ -200,12 +206,13 @@ fn check_is_root(root: &Root) -> Result<()> {
 pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
     let mut masks = Masks::default();
     for step in &plan.rootfs.finish {
-        finish_one(plan, &root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
+        let done = trace::conditional(|| id::tree(&step.what), || finish_one(plan, &root, channel, step, &mut masks));
+        done.step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(())
 }
 
-fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, masks: &mut Masks) -> Result<()> {
+fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, masks: &mut Masks) -> Result<Outcome> {
     let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
     match &step.what {
         What::Console => make_console(plan, root, channel),
@@ -215,19 +222,20 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
         }
         What::ReadOnlyMount(path) => classic::set_attributes(&root.open(path)?, &read_only, false),
         What::ReadOnlyPath(path) => match root.find(path)? {
-            None => Ok(()),
+            None => return Ok(Outcome::Skipped),
             Some(place) => {
                 let tree = mount::clone_tree(&place, true)?;
                 classic::attach_changed(&tree, &place, |tree| classic::set_attributes(tree, &read_only, true))
             }
         },
         What::Mask(path) => match root.find(path)? {
-            None => Ok(()),
+            None => return Ok(Outcome::Skipped),
             Some(place) => masks.cover(root, place),
         },
         What::ReadOnlyRoot => classic::set_attributes(root.fd(), &read_only, false),
         _ => Err(Error::new("this step belongs before the root is entered")),
     }
+    .map(|()| Outcome::Done)
 }
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.

@@ -23,9 +23,11 @@ use crate::hooks;
 use crate::host;
 use crate::init;
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::steps::id;
 use crate::plan::systemd::UnitName;
 use crate::plan::{ConfigPath, Program, annotations};
 use crate::sys::process::{self, Child, Cloned};
+use crate::trace;
 
 /// The command. In the foreground its exit status is the program's.
 pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
@@ -330,10 +332,14 @@ impl Joining {
         self.channel.send(&Message::Committed)?;
         match self.channel.receive()? {
             None => {
+                trace::end(id::EXECVE, None);
                 self.executed = true;
                 Ok(())
             }
-            Some(Message::Failed(error)) => Err(error),
+            Some(Message::Failed(error)) => {
+                trace::end(id::EXECVE, Some(&error));
+                Err(error)
+            }
             Some(_) => Err(Error::new("the runtime and the process disagree on the handshake")),
         }
     }

@@ -77,7 +77,7 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container, strict: boo
     let document = with_flags(document, options, config, &mut problems)?;
     let mut host = host::identity();
     host.umask = strict.then(process::umask);
-    host::find_security_modules(&mut host, Some(&document));
+    host::find_rights(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
     let program = Program::plan(&document, linux, &namespaces, &host, &mut problems, &mut warnings);

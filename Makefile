@@ -27,17 +27,23 @@ BUILD_PACKAGES := gcc libc6-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) aardvark-dns ca-certificates catatonit conmon crun iproute2 iptables jq \
 	libseccomp-dev netavark podman procps runc strace uidmap util-linux
+# The other engines, and what rootless podman takes: networks by slirp4netns, and on an old
+# kernel layers by fuse-overlayfs. Installing starts no daemon; where there is systemd, Debian enables docker and
+# containerd for the next boot.
+ENGINE_PACKAGES := $(TEST_PACKAGES) buildah containerd docker.io fuse-overlayfs slirp4netns umoci
 # The virtual machines see this machine's files, so what runs there is installed here. qemu-system-common has virtiofsd,
 # kmod, zstd and xz-utils unpack a kernel.
 VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overlayfs kmod libpam-systemd qemu-system-common \
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-vm test test-vm vm-shell demo compare \
-	nightly clean FORCE conformance conformance-build conformance-coverage conformance-runtime-tools conformance-spec
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
+	vm-shell demo compare nightly clean FORCE conformance conformance-build conformance-coverage \
+	conformance-runtime-tools conformance-spec
 
 help:
 	@echo "make demo     build, then one container through its whole life, with limits"
 	@echo "make test     install what the tests need, and run them all (as root)"
+	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
 	@echo "make vm-shell a shell in such a machine; scripts/vm/run.sh runs any command there"
 	@echo "make check    format, lints and unit tests: no root, a minute"
@@ -92,6 +98,16 @@ deps-demo:
 test: deps
 	@$(MAKE) quick rootfs
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/test.sh $(TEST_ARGS)
+
+deps-engines:
+	@scripts/packages.sh $(ENGINE_PACKAGES)
+
+# RUNTIME=/usr/sbin/runc puts another runtime in minicon's place, which tells whose fault a failure is.
+# ENGINES chooses among them, TEST_ARGS among the cases: make test-engines ENGINES="docker containerd" TEST_ARGS=exec
+test-engines: export ENGINES ?= all
+test-engines: deps-engines
+	@$(MAKE) quick
+	@MINICON=$(QUICK) scripts/test.sh --test engines -- $(TEST_ARGS)
 
 deps-vm:
 	@scripts/packages.sh $(VM_PACKAGES)

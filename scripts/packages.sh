@@ -19,5 +19,12 @@ echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 # A third party's repository that does not answer is no reason to stop: installing tells whether it mattered.
 $sudo apt-get update -q </dev/null || echo "packages: apt-get update failed; trying with the lists at hand" >&2
+# Some of these are daemons, which nobody has asked for here: while this file is there, Debian starts none (invoke-rc.d(8)).
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap '$sudo rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+	$sudo chmod 755 "$policy"
+fi
 # shellcheck disable=SC2086
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing </dev/null

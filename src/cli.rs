@@ -1,12 +1,14 @@
 //! Every flag and subcommand; no logic, which is in [`parse`](self::parse()). Names and meanings are runc's, so that
 //! engines notice no difference.
 
+mod help;
 mod parse;
 
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+pub use self::help::{examples_of, tree};
 pub use self::parse::{called, parse};
 
 /// Flags before the subcommand.
@@ -15,13 +17,16 @@ pub struct Globals {
     /// Directory of the containers' state [default: /run/minicon; rootless: $XDG_RUNTIME_DIR/minicon]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// File to append messages to [default: stderr]
+    /// Where messages go: a file, journald: or syslog: [default: stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Format of messages: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: String,
-    /// Write messages for debugging
+    /// The least grave message that is written: error, warning or debug [default: warning]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Write messages for debugging, as --log-level debug
     #[arg(long)]
     pub debug: bool,
     /// Make cgroups through systemd; cgroupsPath is then slice:prefix:name
@@ -44,6 +49,9 @@ pub struct Create {
     /// Directory with config.json [default: the current directory]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// Configuration to use instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// AF_UNIX socket that receives the master of the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
@@ -98,6 +106,9 @@ pub struct Kill {
     /// Signal every process of the container
     #[arg(short, long, hide = true)]
     pub all: bool,
+    /// ID is a regular expression: signal every container whose name it matches
+    #[arg(short, long)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
@@ -112,6 +123,9 @@ pub struct Delete {
     /// Kill the container first if it runs
     #[arg(short, long)]
     pub force: bool,
+    /// ID is a regular expression: delete every container whose name it matches
+    #[arg(short, long)]
+    pub regex: bool,
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
@@ -397,6 +411,9 @@ pub struct Spec {
     /// Directory to write config.json into [default: the current directory]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// File to write instead, over what is there
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// For a user without privileges
     #[arg(long)]
     pub rootless: bool,

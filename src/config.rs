@@ -27,13 +27,13 @@ pub struct Config {
     pub problems: Vec<Problem>,
 }
 
-/// Reads `config.json` of a bundle directory (runtime-spec, bundle.md); with `strict`, all that the specification
-/// requires must be there.
-pub fn read_bundle(bundle: &Path, strict: bool) -> Result<Config> {
-    let file = bundle.join("config.json");
-    let text = std::fs::read(&file).map_err(|error| match error.kind() {
+/// Reads `config.json` of a bundle directory (runtime-spec, bundle.md), or another file in its place; with `strict`, all
+/// that the specification requires must be there.
+pub fn read_bundle(bundle: &Path, other: Option<&Path>, strict: bool) -> Result<Config> {
+    let file = other.map_or_else(|| bundle.join("config.json"), Path::to_owned);
+    let text = std::fs::read(&file).map_err(|error| match (error.kind(), other) {
         // Engines know these words.
-        std::io::ErrorKind::NotFound => {
+        (std::io::ErrorKind::NotFound, None) => {
             Error::new(format!("JSON specification file config.json not found in {}", bundle.display()))
                 .hint("name the bundle with --bundle; `minicon spec` writes a configuration to start from")
         }

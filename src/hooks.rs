@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 use serde::Serialize;
@@ -45,23 +45,58 @@ pub fn status_name(status: Status) -> &'static str {
     }
 }
 
+/// Files that what hooks print is appended to. Without one it is kept, for the error of a hook that fails. Opened on the
+/// host's side, as the paths are the host's.
+#[derive(Debug, Default)]
+pub struct Output {
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+}
+
+impl Output {
+    /// Opens the files that annotations name.
+    pub fn open(hooks: &Hooks) -> Result<Output> {
+        let open = |(path, at): (&Option<PathBuf>, &'static str)| {
+            let Some(path) = path.as_deref() else { return Ok(None) };
+            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+            call!("open"(path.display()) => opened).step(|| "open the output of the hooks").at(at).map(Some)
+        };
+        if HookKind::ALL.iter().all(|kind| hooks.of(*kind).is_empty()) {
+            return Ok(Output::default());
+        }
+        Ok(Output {
+            stdout: open((&hooks.stdout, "annotations[\"run.oci.hooks.stdout\"]"))?,
+            stderr: open((&hooks.stderr, "annotations[\"run.oci.hooks.stderr\"]"))?,
+        })
+    }
+
+    /// The numbers of its descriptors.
+    pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        [&self.stdout, &self.stderr].into_iter().flatten().map(AsRawFd::as_raw_fd)
+    }
+}
+
 /// Runs all hooks of a kind in listed order; the first failure ends it.
-pub fn run_all(hooks: &Hooks, kind: HookKind, state: &State<'_>) -> Result<()> {
-    hooks.of(kind).iter().enumerate().try_for_each(|(index, hook)| run_one(hook, kind, index, state))
+pub fn run_all(hooks: &Hooks, kind: HookKind, state: &State<'_>, output: &Output) -> Result<()> {
+    hooks.of(kind).iter().enumerate().try_for_each(|(index, hook)| run_one(hook, kind, index, state, output))
 }
 
 /// Runs one hook to its end.
-pub fn run_one(hook: &Hook, kind: HookKind, index: usize, state: &State<'_>) -> Result<()> {
-    run(hook, state).map_err(|error| {
+pub fn run_one(hook: &Hook, kind: HookKind, index: usize, state: &State<'_>, output: &Output) -> Result<()> {
+    run(hook, state, output).map_err(|error| {
         let text = format!("error running {} hook #{index}: {}", kind.name(), error.headline());
         Error::new(text).step(format!("{} hook {}", kind.name(), hook.path.display())).at(hook.at)
     })
 }
 
-fn run(hook: &Hook, state: &State<'_>) -> Result<()> {
+fn run(hook: &Hook, state: &State<'_>, output: &Output) -> Result<()> {
     let deadline = hook.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    let (output, output_end) = pipe()?;
-    let second_end = call!("dup"() => rustix::io::fcntl_dupfd_cloexec(&output_end, 3))?;
+    let (kept, kept_end) = pipe()?;
+    let copy = |of: &OwnedFd| call!("dup"() => rustix::io::fcntl_dupfd_cloexec(of, 3));
+    let stdout = copy(output.stdout.as_ref().unwrap_or(&kept_end))?;
+    let stderr = copy(output.stderr.as_ref().unwrap_or(&kept_end))?;
+    drop(kept_end);
     let variables = hook.env.iter().filter_map(|variable| variable.split_once('='));
     let child = Command::new(&hook.path)
         .arg0(&hook.args[0])
@@ -69,11 +104,11 @@ fn run(hook: &Hook, state: &State<'_>) -> Result<()> {
         .env_clear()
         .envs(variables)
         .stdin(state_file(state)?)
-        .stdout(Stdio::from(output_end))
-        .stderr(Stdio::from(second_end))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::from(stderr))
         .spawn();
     let mut child = call!("execve"(hook.path.display()) => child.map_err(as_errno))?;
-    let (status, text) = wait(&mut child, &output, deadline, hook.timeout)?;
+    let (status, text) = wait(&mut child, &kept, deadline, hook.timeout)?;
     if status.success() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! What this machine offers, found once a command and only as far as a plan needs it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 use rustix::thread::CapabilitySet;
@@ -43,7 +43,15 @@ fn selinux_is_enabled() -> bool {
 pub fn identity() -> Host {
     let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let in_user_namespace = is_in_user_namespace();
-    Host { in_user_namespace, rootless: user.0 != 0 || in_user_namespace, user, ..Host::default() }
+    Host {
+        in_user_namespace,
+        rootless: user.0 != 0 || in_user_namespace,
+        user,
+        seccomp_receiver: std::env::var_os("RUN_OCI_SECCOMP_RECEIVER")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()),
+        ..Host::default()
+    }
 }
 
 /// The first user namespace maps every id to itself in one line, see user_namespaces(7).

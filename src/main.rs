@@ -22,7 +22,8 @@ fn perform(arguments: Vec<OsString>) -> u8 {
         }
     };
     let (prefix, failure) = words_of_failure(&action);
-    let log = match Log::open(globals.log.as_deref(), &globals.log_format, globals.debug) {
+    let log = match Log::open(globals.log.as_deref(), &globals.log_format, globals.log_level.as_deref(), globals.debug)
+    {
         Ok(log) => log,
         Err(error) => {
             Log::default().error("", &error);

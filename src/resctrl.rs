@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::ConfigPath;
-use crate::plan::intel_rdt::{Class, IntelRdt, agrees};
+use crate::plan::intel_rdt::{Class, IntelRdt, Schema, agrees};
 use crate::sys::file;
 
 /// `RDTGROUP_SUPER_MAGIC` of linux/magic.h.
@@ -112,10 +112,7 @@ impl Group {
         if is_there && !plan.schemata.is_empty() {
             self.compare(plan)?;
         }
-        let schemata = plan.class.join("schemata");
-        for schema in &plan.schemata {
-            write(&schemata, &format!("{}\n", schema.text)).map_err(|error| self.explain(error)).at(schema.at)?;
-        }
+        self.write_schemata(&plan.class, &plan.schemata)?;
         if let Some(monitoring) = &plan.monitoring {
             // "the runtime MUST create a dedicated MON group for the container": one that is there is somebody else's.
             if !self.make_directory(monitoring).at(at.field("enableMonitoring"))? {
@@ -126,6 +123,26 @@ impl Group {
             self.groups.push(monitoring.clone());
         }
         Ok(())
+    }
+
+    /// Changes the schemata of a container's class (`update`). If that fails, they are as they were.
+    pub fn change(membership: &Membership, schemata: &[Schema]) -> Result<Group> {
+        let groups = membership.groups.clone();
+        let class = groups.first().cloned().ok_or_else(|| Error::new("the container has no class of service"))?;
+        // The default class is the root itself.
+        let root = class.ancestors().take(2).find(|directory| directory.join("info").is_dir()).unwrap_or(&class);
+        let file = class.join("schemata");
+        let before = file::read(&file).step(|| "change resctrl").at(ConfigPath::new("linux.intelRdt"))?;
+        let mut group = Group { root: root.to_owned(), groups, made: Vec::new(), changed: Some((file, before)) };
+        let written = group.write_schemata(&class, schemata).step(|| "change resctrl");
+        written.inspect_err(|_| group.undo()).map(|()| group)
+    }
+
+    fn write_schemata(&self, class: &Path, schemata: &[Schema]) -> Result<()> {
+        let file = class.join("schemata");
+        schemata.iter().try_for_each(|schema| {
+            write(&file, &format!("{}\n", schema.text)).map_err(|error| self.explain(error)).at(schema.at)
+        })
     }
 
     /// Puts init into the groups: the class first, as a monitoring group takes only processes of its class.

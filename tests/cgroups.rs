@@ -432,13 +432,13 @@ fn exec_may_ask_for_a_cgroup_below() -> Result<()> {
     let cgroup = Cgroup::create(&sandbox.plan("{}"))?;
     let record = cgroup.paths();
     std::fs::create_dir(record.controllers["pids"].join("sub")).unwrap();
-    let below = Cgroup::open(&record).below(Some("pids"), Path::new("/sub"))?;
+    let below = Cgroup::open(&record).below(&["pids"], Path::new("/sub"))?;
     let child = spawn(&below, sleep_long);
     let memberships = std::fs::read_to_string(format!("/proc/{child}/cgroup")).unwrap();
     let in_sub = |line: &str| line.ends_with("/sub") == line.contains(":pids:");
     assert!(memberships.lines().all(in_sub), "{memberships}");
-    assert!(Cgroup::open(&record).below(None, Path::new("a/../../b")).is_err());
-    assert!(Cgroup::open(&record).below(Some("nonesuch"), Path::new("a")).is_err());
+    assert!(Cgroup::open(&record).below(&[], Path::new("a/../../b")).is_err());
+    assert!(Cgroup::open(&record).below(&["nonesuch"], Path::new("a")).is_err());
     end(child);
     cgroup.remove()
 }
@@ -543,4 +543,22 @@ fn properties_of_a_unit_are_changed() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(gone().unwrap_err().headline().contains("NoSuchUnit"));
+}
+
+/// Neither is there such a unit, nor, on most machines that run this, a systemd to know one.
+#[test]
+fn an_update_that_systemd_cannot_be_told_of_is_taken_back() -> Result<()> {
+    let Some(sandbox) = Sandbox::new("untold") else { return Ok(()) };
+    let plan = sandbox.plan(r#"{"pids": {"limit": 55}}"#);
+    let cgroup = Cgroup::create(&plan)?;
+    cgroup.write_limits(&plan)?;
+    let unit = UnitName { name: format!("{}.scope", sandbox.name), bus: Bus::System };
+    let of_unit = Cgroup::open(&CgroupPaths { unit: Some(unit), ..cgroup.paths() });
+    let resources = serde_json::from_str(r#"{"pids": {"limit": 66}}"#).unwrap();
+    let update = plan_update(&resources, of_unit.directories()?, false, &mut Vec::new());
+    assert!(of_unit.update_limits(&update).is_err());
+    assert_eq!(file(&cgroup, "pids", "pids.max"), "55");
+    cgroup.update_limits(&plan_update(&resources, cgroup.directories()?, false, &mut Vec::new()))?;
+    assert_eq!(file(&cgroup, "pids", "pids.max"), "66");
+    cgroup.remove()
 }

@@ -194,3 +194,25 @@ fn what_a_failing_create_has_done_is_undone() {
     assert!(error.text().contains("the kernel says: Out of RMIDs"), "{error}");
     assert_eq!(r.all(), before);
 }
+
+#[test]
+fn an_update_changes_the_class_and_can_be_taken_back() {
+    let resctrl = Resctrl::new();
+    let class = resctrl.group("web");
+    let membership = Membership { groups: vec![class], owned: Vec::new() };
+    let planned = |cache, bandwidth| {
+        let mut problems = Vec::new();
+        let schemata = intel_rdt::plan_update(cache, bandwidth, &mut problems, &mut Vec::new());
+        if problems.is_empty() { Ok(schemata) } else { Err(problems) }
+    };
+    let mut changed = Group::change(&membership, &planned(Some("L3:0=f"), Some("")).unwrap()).unwrap();
+    assert_eq!(resctrl.read("web/schemata"), "L3:0=f\n");
+    changed.undo();
+    assert_eq!(resctrl.read("web/schemata"), SCHEMATA);
+    assert!(resctrl.path("web").is_dir(), "the class is not the update's");
+    assert!(planned(None, Some("L3:0=f")).is_err());
+    assert!(planned(Some(""), None).unwrap().is_empty());
+    fs::remove_dir_all(resctrl.path("web")).unwrap();
+    let error = Group::change(&membership, &planned(None, Some("MB:0=50")).unwrap()).expect_err("no class");
+    assert_eq!(error.config_path(), Some("linux.intelRdt"));
+}

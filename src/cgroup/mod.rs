@@ -203,28 +203,21 @@ impl Cgroup {
         self.members.iter().map(describe).collect()
     }
 
-    /// The same cgroups, or for one controller (the empty name is v2; none is every hierarchy) a cgroup below: what
-    /// `exec --cgroup [CONTROLLER:]PATH` asks for. A path that leads out is an error.
-    pub fn below(mut self, controller: Option<&str>, path: &Path) -> Result<Cgroup> {
+    /// A cgroup below in the hierarchies of some controllers, in every one if none is named: what
+    /// `exec --cgroup [CONTROLLER,…:]PATH` asks for. A path that leads out is an error.
+    pub fn below(mut self, controllers: &[&str], path: &Path) -> Result<Cgroup> {
         use std::path::Component;
         let inner: PathBuf = path.components().filter(|c| matches!(c, Component::Normal(_))).collect();
         if path.components().any(|component| component == Component::ParentDir) {
             return Err(Error::new(format!("bad sub cgroup path: {}", path.display())));
         }
-        let meant = |member: &&mut Member| match controller {
-            None => true,
-            Some("") => member.version == Version::V2,
-            Some(name) => member.controllers.iter().any(|known| known == name),
-        };
-        let mut found = false;
-        for member in self.members.iter_mut().filter(meant) {
-            member.path.push(&inner);
-            found = true;
+        let has = |member: &Member, name: &str| member.controllers.iter().any(|known| known == name);
+        if let Some(name) = controllers.iter().find(|name| !self.members.iter().any(|member| has(member, name))) {
+            return Err(Error::new(format!("unknown controller {name}")));
         }
-        match (found, controller) {
-            (false, Some(name)) => Err(Error::new(format!("unknown controller {name}"))),
-            _ => Ok(self),
-        }
+        let meant = |member: &&mut Member| controllers.is_empty() || controllers.iter().any(|name| has(member, name));
+        self.members.iter_mut().filter(meant).for_each(|member| member.path.push(&inner));
+        Ok(self)
     }
 
     /// The same cgroups, but on v2 the one that a process of the container is in. Once the container has enabled

@@ -181,7 +181,7 @@ pub(super) struct HugePages {
     pub failcnt: u64,
 }
 
-/// No container has a class of its own there.
+/// What resctrl counts for a container is not told yet.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct IntelRdt {}
 

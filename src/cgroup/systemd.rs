@@ -11,7 +11,7 @@ use super::probe::parse_membership;
 use super::{Cgroup, Presence, cgroupfs, files};
 use crate::dbus::{Address, Connection, Message, Refusal, parse_addresses};
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{Before, CgroupPlan, Directory, Driver, FileWrite, Version, When};
+use crate::plan::cgroup::{Before, CgroupPlan, DeviceControl, Directory, Driver, FileWrite, Version, When};
 use crate::plan::systemd::{Bus, Property, Unit, UnitName};
 use crate::plan::unit_properties;
 use crate::plan::variant::Value;
@@ -84,7 +84,13 @@ impl Cgroup {
     /// is done for a container that systemd did not make.
     pub fn set_properties(&self, update: &CgroupPlan) -> Result<()> {
         match &self.unit {
-            Some(unit) => set_properties(unit, &unit_properties::of_limits(&update.writes)),
+            Some(unit) => {
+                let mut properties = unit_properties::of_limits(&update.writes);
+                if let Some(DeviceControl::List { wanted, .. }) = &update.devices {
+                    properties.extend(unit_properties::of_devices(wanted));
+                }
+                set_properties(unit, &properties)
+            }
             None => Ok(()),
         }
     }
@@ -246,7 +252,7 @@ pub fn attach(unit: &UnitName, below: &Path, pid: i32) -> Result<()> {
 }
 
 /// Changes properties of a running unit, until the machine's next boot.
-pub fn set_properties(unit: &UnitName, properties: &[Property]) -> Result<()> {
+fn set_properties(unit: &UnitName, properties: &[Property]) -> Result<()> {
     let explain = |error: Error| explain(error, unit, "change", "SetUnitProperties");
     let mut properties: Vec<&Property> = properties.iter().collect();
     if properties.is_empty() {

@@ -6,10 +6,11 @@ use crate::plan::cgroup::{CgroupPlan, FileWrite, Version};
 use crate::plan::update::PresentMemory;
 
 impl Cgroup {
-    /// Writes the limits of an update. If one is refused, those before it become what they were.
+    /// Writes the limits of an update, and tells systemd of them if it has made the cgroup. If one is refused, or systemd
+    /// cannot be told, they become what they were. (Device rules stay: what has been denied is not allowed again.)
     pub fn update_limits(&self, plan: &CgroupPlan) -> Result<()> {
         let mut before: Vec<Before<'_>> = plan.writes.iter().filter_map(|write| self.before(write)).collect();
-        self.write_limits(plan).inspect_err(|_| {
+        self.write_limits(plan).and_then(|()| self.set_properties(plan)).inspect_err(|_| {
             before.reverse();
             // Twice, because the kernel checks some values against each other. The failure that led here is the one
             // to report.

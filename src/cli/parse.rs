@@ -5,9 +5,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Args, Command, FromArgMatches};
+use clap::{Command, FromArgMatches};
 
-use super::{Action, ENTRIES, Entry, Globals};
+use super::{Action, ENTRIES, Entry, Globals, help};
 
 /// Parses the command line, the program's name first. The error is clap's, which also carries help and usage.
 pub fn parse(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
@@ -38,6 +38,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         cgroup_manager: None,
         rootless: "auto".to_owned(),
         strict: false,
+        log_level: None,
     };
     let mut position = 1;
     loop {
@@ -61,6 +62,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
                     "--root" => globals.root = Some(PathBuf::from(value)),
                     "--log" => globals.log = Some(PathBuf::from(value)),
                     "--log-format" => globals.log_format = text.to_owned(),
+                    "--log-level" => globals.log_level = Some(text.to_owned()),
                     "--cgroup-manager" => globals.cgroup_manager = Some(text.to_owned()),
                     "--rootless" => globals.rootless = text.to_owned(),
                     _ => return None,
@@ -71,21 +73,19 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
     }
 }
 
-fn subcommand(entry: &Entry) -> Command {
-    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
-    (entry.flags)(command)
+/// A command with its flags.
+pub fn subcommand(entry: &Entry) -> Command {
+    let command = Command::new(entry.name).args_override_self(true).disable_version_flag(true);
+    // The flags' own description would be that of their structure.
+    (entry.flags)(command).about(entry.about)
 }
 
 /// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
 fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::Error> {
     let called = called_subcommand(&arguments);
-    let mut command = Globals::augment_args(Command::new("minicon"))
-        .about("Run containers from OCI bundles, as runc does; see `minicon COMMAND --help`")
-        .args_override_self(true)
-        .disable_version_flag(true)
-        .arg(Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::SetTrue));
+    let mut command = help::program();
     for entry in ENTRIES.iter().filter(|entry| called.is_none_or(|called| called == entry.name)) {
-        command = command.subcommand(subcommand(entry));
+        command = command.subcommand(help::with_examples(entry));
     }
     let entry = ENTRIES.iter().find(|entry| called == Some(entry.name));
     let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| explain(error, entry, &mut command))?;
@@ -98,11 +98,13 @@ fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::
         .and_then(|(name, matches)| ENTRIES.iter().find(|entry| entry.name == name).map(|entry| (entry.read)(matches)));
     match found {
         Some(action) => Ok((globals, action?)),
-        None => {
-            let help = command.render_help();
-            Err(command.error(clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, help))
-        }
+        // No command is a question, too, as for runc.
+        None => command.try_get_matches_from_mut(["minicon", "--help"]).and_then(|_| Err(no_command())),
     }
+}
+
+fn no_command() -> clap::Error {
+    clap::Error::raw(clap::error::ErrorKind::MissingSubcommand, "there is no command\n")
 }
 
 /// A wrong number of arguments is told in runc's words.
@@ -129,7 +131,8 @@ fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> 
 }
 
 /// The global flags that take the next word as their value.
-const GLOBALS_WITH_VALUE: [&str; 5] = ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless"];
+const GLOBALS_WITH_VALUE: [&str; 6] =
+    ["--root", "--log", "--log-format", "--log-level", "--cgroup-manager", "--rootless"];
 
 fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
@@ -161,6 +164,7 @@ const LONG_FLAGS: &[&str] = &[
     "cap",
     "cgroup",
     "cgroup-manager",
+    "config",
     "console-socket",
     "cpu-burst",
     "cpu-idle",
@@ -177,6 +181,7 @@ const LONG_FLAGS: &[&str] = &[
     "empty-ns",
     "env",
     "ext-unix-sk",
+    "file",
     "file-locks",
     "force",
     "format",
@@ -193,6 +198,7 @@ const LONG_FLAGS: &[&str] = &[
     "link-remap",
     "log",
     "log-format",
+    "log-level",
     "lsm-mount-context",
     "lsm-profile",
     "manage-cgroups-mode",
@@ -215,6 +221,7 @@ const LONG_FLAGS: &[&str] = &[
     "process",
     "process-label",
     "quiet",
+    "regex",
     "resources",
     "root",
     "rootless",
@@ -326,6 +333,7 @@ const SWITCHES: &[&str] = &[
     "no-subreaper",
     "pre-dump",
     "quiet",
+    "regex",
     "shell-job",
     "stats",
     "strict",
@@ -339,6 +347,8 @@ const SWITCHES: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use clap::Args;
+
     use super::*;
 
     fn parsed(line: &str) -> (Globals, Action) {
@@ -357,7 +367,7 @@ mod tests {
     fn both_ways_to_parse_agree() {
         for line in [
             "minicon --root /r --log /l --log-format json --debug --systemd-cgroup --rootless true --strict state c",
-            "minicon --cgroup-manager disabled run c",
+            "minicon --cgroup-manager disabled --log-level error run --config f c",
             "minicon --cgroup-manager=systemd --root=/r --log=/l --log-format=text --rootless=false run -b /b --keep c",
             "minicon exec -e A=B -e C=D -t -u 1:2 c sh -c --root",
             "minicon kill c KILL",

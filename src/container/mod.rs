@@ -220,9 +220,9 @@ fn lock(directory: &Path, operation: FlockOperation) -> Result<Lock> {
 }
 
 /// Takes an id and makes its directory, locked. From here on there is something to undo.
-pub fn reserve(root: &Path, record: Record) -> Result<(Container, Lock)> {
+pub fn reserve(root: &Path, root_mode: u32, record: Record) -> Result<(Container, Lock)> {
     check_id(&record.id)?;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root);
     made.map_err(|error| Error::new(format!("make the state directory {}: {error}", root.display())))
         .hint("choose another with --root")?;
     let directory = root.join(&record.id);

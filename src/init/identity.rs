@@ -215,12 +215,8 @@ fn drop_bounding(wanted: u64) -> Result<()> {
 }
 
 fn set_ids(identity: &Identity) -> Result<()> {
-    let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
-    match rustix::thread::set_thread_groups(&groups) {
-        // A user namespace of an unprivileged user denies setgroups; no groups are wanted and none is left that counts.
-        // Where it is a filter that denies it, the groups of our caller would stay.
-        Err(Errno::PERM) if groups.is_empty() && has_no_foreign_group(identity)? => {}
-        set => call!("setgroups"(format_args!("{:?}", identity.groups)) => set)?,
+    if !identity.keep_groups {
+        set_groups(identity)?;
     }
     let gid = Gid::from_raw(identity.gid);
     call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))
@@ -228,6 +224,16 @@ fn set_ids(identity: &Identity) -> Result<()> {
     let uid = Uid::from_raw(identity.uid);
     call!("setresuid"(identity.uid) => rustix::thread::set_thread_res_uid(uid, uid, uid))
         .hint("the user must be mapped by linux.uidMappings")
+}
+
+fn set_groups(identity: &Identity) -> Result<()> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace of an unprivileged user denies setgroups; no groups are wanted and none is left that counts.
+        // Where it is a filter that denies it, the groups of our caller would stay.
+        Err(Errno::PERM) if groups.is_empty() && has_no_foreign_group(identity)? => Ok(()),
+        set => call!("setgroups"(format_args!("{:?}", identity.groups)) => set),
+    }
 }
 
 /// Whether every supplementary group is the process's own or unmapped, see the overflow ids of user_namespaces(7).

@@ -26,7 +26,7 @@ use crate::console;
 use crate::container::{Record, no_process};
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
-use crate::hooks::{self, State};
+use crate::hooks::{self, Output, State};
 use crate::plan::hooks::HookKind;
 use crate::plan::namespaces::Kind;
 use crate::plan::{Plan, Program};
@@ -49,6 +49,8 @@ pub struct Start<'a> {
     pub cgroup: Entrance,
     /// Namespaces that are still to be joined.
     pub joins: Vec<(Kind, OwnedFd)>,
+    /// Where hooks print to.
+    pub hook_output: &'a Output,
     /// How many descriptors from 3 on the program gets.
     pub preserved_fds: u32,
 }
@@ -82,10 +84,11 @@ pub fn start(mut start: Start<'_>) -> ! {
             .into_iter()
             .chain(start.gate.numbers())
             .chain(start.cgroup.numbers())
-            .chain(start.joins.iter().map(|(_, fd)| fd.as_raw_fd())),
+            .chain(start.joins.iter().map(|(_, fd)| fd.as_raw_fd()))
+            .chain(start.hook_output.numbers()),
     );
     let prepared = prepare(&mut start);
-    let Start { plan, record, channel, gate, preserved_fds, .. } = start;
+    let Start { plan, record, channel, gate, hook_output, preserved_fds, .. } = start;
     let program = match prepared {
         Ok(program) => program,
         Err(error) => fail(&channel, error),
@@ -95,7 +98,7 @@ pub fn start(mut start: Start<'_>) -> ! {
         process::exit(1);
     }
     drop(channel);
-    let Err(error) = wait_and_execute(plan, record, &gate, program, preserved_fds);
+    let Err(error) = wait_and_execute(plan, record, hook_output, &gate, program, preserved_fds);
     gate.report(&error);
     process::exit(1)
 }
@@ -122,7 +125,7 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     channel.send(&Message::RootfsReady)?;
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
-    run_hooks(plan, start.record, HookKind::CreateContainer, "creating")?;
+    run_hooks(plan, start.record, start.hook_output, HookKind::CreateContainer, "creating")?;
     rootfs::leave(&plan.rootfs, &root)?;
     rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
@@ -143,13 +146,14 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
 fn wait_and_execute(
     plan: &Plan,
     record: &Record,
+    hook_output: &Output,
     gate: &Gate,
     executable: Option<Executable>,
     preserved_fds: u32,
 ) -> Result<std::convert::Infallible> {
     gate.wait()?;
     let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
-    run_hooks(plan, record, HookKind::StartContainer, "created")?;
+    run_hooks(plan, record, hook_output, HookKind::StartContainer, "created")?;
     process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     gate.announce()?;
     execute(program, executable)
@@ -220,7 +224,7 @@ fn execute(program: &Program, executable: &Executable) -> Result<std::convert::I
     executable.execute().step(|| "start the program").at("process.args[0]")
 }
 
-fn run_hooks(plan: &Plan, record: &Record, kind: HookKind, status: &'static str) -> Result<()> {
+fn run_hooks(plan: &Plan, record: &Record, output: &Output, kind: HookKind, status: &'static str) -> Result<()> {
     if plan.hooks.of(kind).is_empty() {
         return Ok(());
     }
@@ -232,7 +236,7 @@ fn run_hooks(plan: &Plan, record: &Record, kind: HookKind, status: &'static str)
         bundle: &record.bundle,
         annotations: &record.annotations,
     };
-    hooks::run_all(&plan.hooks, kind, &state)
+    hooks::run_all(&plan.hooks, kind, &state, output)
 }
 
 fn out_of_order() -> Error {

@@ -19,8 +19,11 @@ use crate::sys::mount::{self, Attributes};
 pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> Result<Option<OwnedFd>> {
     let attached = match &mount.source {
         Source::Existing => return remount(root, mount).map(|()| None),
-        Source::Bind { path, recursive } => bind(root, mount, path, *recursive, index, channel)?,
         Source::Filesystem { kind, device } => create(root, mount, kind, device)?,
+        source => {
+            let Some((path, recursive)) = source.bound(Path::exists) else { return Ok(None) };
+            bind(root, mount, path, recursive, index, channel)?
+        }
     };
     for (kind, recursive) in &mount.options.propagation {
         let attributes = Attributes { propagation: *kind, ..Attributes::default() };

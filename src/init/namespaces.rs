@@ -33,7 +33,7 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
         process::unshare(Kind::Cgroup.flag()).step(|| "make the cgroup namespace")?;
     }
     if namespaces.has(Kind::User) {
-        become_root()?;
+        become_root(plan.annotations.keep_groups)?;
     }
     name_host(namespaces)?;
     if namespaces.creates(Kind::Network) {
@@ -62,7 +62,7 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
         call!("chroot"(".") => rustix::process::chroot(".")).step(|| "enter the container's root")?;
     }
     if kinds & Kind::User.flag() != 0 {
-        become_root()?;
+        become_root(join.program.identity.keep_groups)?;
     }
     Ok(())
 }
@@ -97,11 +97,13 @@ fn enter_time_namespace(namespaces: &Namespaces) -> Result<()> {
 
 /// In its user namespace init is root where that id is mapped. Where it is not, it keeps its capabilities and the
 /// overflow id, and files that it would make have no owner.
-fn become_root() -> Result<()> {
-    let groups = rustix::thread::set_thread_groups(&[]);
+fn become_root(keep_groups: bool) -> Result<()> {
     // EPERM: setgroups is denied, as it must be where an unprivileged user maps a single group.
-    if !matches!(groups, Err(Errno::PERM | Errno::INVAL)) {
-        call!("setgroups"(0) => groups)?;
+    if !keep_groups {
+        match rustix::thread::set_thread_groups(&[]) {
+            Err(Errno::PERM | Errno::INVAL) => {}
+            groups => call!("setgroups"(0) => groups)?,
+        }
     }
     let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
     for result in [rustix::thread::set_thread_res_gid(gid, gid, gid), rustix::thread::set_thread_res_uid(uid, uid, uid)]

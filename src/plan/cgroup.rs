@@ -277,6 +277,9 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
             Some(DeviceControl::List { directory, wanted }) => {
                 let step = device_rules::STEP;
                 wanted.write(&mut Writes { directory, step, out: &mut writes, problems });
+                if let Driver::Systemd(unit) = &mut driver {
+                    unit.add(unit_properties::of_devices(&wanted));
+                }
                 None
             }
             control => control,

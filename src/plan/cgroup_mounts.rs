@@ -23,26 +23,29 @@ pub fn push(
     let own_view = namespaces.has(Kind::Cgroup);
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
     // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound.
-    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<PathBuf>| {
+    let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<Source>| {
         let mut options = mount.options.clone();
-        let source = match directory.filter(|_| !own_view) {
-            Some(path) => Source::Bind { path, recursive: true },
-            None => {
-                options.data.extend(data);
-                Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
-            }
-        };
-        let by_runtime = matches!(source, Source::Bind { .. }) && host.mounts_for(namespaces);
+        let source = directory.filter(|_| !own_view).unwrap_or_else(|| {
+            options.data.extend(data);
+            Source::Filesystem { kind: kind.to_owned(), device: "cgroup".to_owned() }
+        });
+        let is_bind = !matches!(source, Source::Filesystem { .. });
+        let by_runtime = is_bind && host.mounts_for(namespaces);
         Mount { destination, source, options, by_runtime, no_symlinks: true }
     };
     let directory = |version: Version, controllers: &[String], mount_point: &Path, own: &Path| {
         let same = |candidate: &&Directory| {
             candidate.version == version && (version == Version::V2 || candidate.controllers == controllers)
         };
+        let ours = mount_point.join(own.strip_prefix("/").unwrap_or(own));
         match cgroup.driver {
             // It stays in ours, and sees no more than that.
-            Driver::Nobody => Some(mount_point.join(own.strip_prefix("/").unwrap_or(own))),
-            _ => cgroup.directories.iter().find(same).map(|directory| directory.path.clone()),
+            Driver::Nobody => Some(Source::Bind { path: ours, recursive: true }),
+            _ => cgroup.directories.iter().find(same).map(|directory| match directory.required {
+                true => Source::Bind { path: directory.path.clone(), recursive: true },
+                // It may have to stay in ours.
+                false => Source::OwnCgroup { path: directory.path.clone(), instead: ours },
+            }),
         }
     };
     let unified = host.cgroups.v2.as_ref();

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use super::mounts::Source;
 use super::rootfs::{Rootfs, What};
 use crate::error::{Error, Result};
 
@@ -19,12 +18,11 @@ pub struct External {
 /// The bind mounts of a container, and the device nodes that are bound.
 pub fn externals(rootfs: &Rootfs) -> Vec<External> {
     let external = |what: &What| match what {
-        What::Mount(mount) => match &mount.source {
-            Source::Bind { path, .. } => {
-                Some(External { destination: mount.destination.clone(), source: path.clone() })
-            }
-            _ => None,
-        },
+        // A cgroup that could not be made is one of an engine without the rights that criu needs.
+        What::Mount(mount) => {
+            let (source, _) = mount.source.bound(|_| true)?;
+            Some(External { destination: mount.destination.clone(), source: source.to_owned() })
+        }
         What::Node(node) if node.bind => Some(External { destination: node.path.clone(), source: node.path.clone() }),
         _ => None,
     };

@@ -13,6 +13,10 @@ use crate::error::Problem;
 pub struct Hooks {
     /// One list a kind, in the order of [`HookKind`].
     lists: [Vec<Hook>; 6],
+    /// A file that what they print is appended to, see [`super::annotations`].
+    pub stdout: Option<PathBuf>,
+    /// The same for their errors.
+    pub stderr: Option<PathBuf>,
 }
 
 /// When a hook runs.

@@ -24,6 +24,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// Those of the caller are kept instead.
+    pub keep_groups: bool,
     /// The file mode creation mask.
     pub umask: u32,
     /// The five capability sets.
@@ -134,6 +136,7 @@ pub fn plan(
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
+        keep_groups: false,
         // "If unspecified, the umask should not be changed from the calling process' umask" (config.md, User). Other
         // runtimes set 022 whatever the engine's is, and images rely on it; see decision 0011.
         umask: user.umask().or(host.umask).unwrap_or(0o022),

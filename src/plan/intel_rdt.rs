@@ -84,6 +84,18 @@ pub fn plan(
     Some(IntelRdt { root, class, kind, schemata, monitoring })
 }
 
+/// What `update` writes, in the same order, from its flags.
+pub fn plan_update(
+    cache: Option<&str>,
+    bandwidth: Option<&str>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<String>,
+) -> Vec<Schema> {
+    let mut rdt = LinuxIntelRdt::default();
+    rdt.set_l3_cache_schema(cache.map(str::to_owned)).set_mem_bw_schema(bandwidth.map(str::to_owned));
+    plan_schemata(&rdt, problems, warnings)
+}
+
 /// "The runtimes MUST write l3CacheSchema first and memBwSchema last. … the value of schemata field must be written last"
 fn plan_schemata(rdt: &LinuxIntelRdt, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) -> Vec<Schema> {
     let at = ConfigPath::new("linux.intelRdt");

@@ -1,6 +1,7 @@
 //! DECIDE. Pure functions from the configuration, the options and the host to a plan of steps.
 //! Nothing here calls the kernel, reads a file or looks at a clock.
 
+pub mod annotations;
 pub mod cgroup;
 mod cgroup_mounts;
 pub mod checkpoint;
@@ -41,6 +42,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 
 use crate::config::Config;
 use crate::error::{Error, Problem, Result};
+use annotations::Annotations;
 use cgroup::{CgroupHost, CgroupPlan};
 use hooks::Hooks;
 use identity::Identity;
@@ -70,6 +72,8 @@ pub struct Host {
     pub selinux: bool,
     /// Where resctrl is mounted; looked for only if the configuration wants it.
     pub resctrl: Option<PathBuf>,
+    /// `RUN_OCI_SECCOMP_RECEIVER`: the socket of a seccomp agent, for policies that name none.
+    pub seccomp_receiver: Option<PathBuf>,
     /// The caller's umask, where a process that asks for none is to keep it.
     pub umask: Option<u32>,
 }
@@ -114,6 +118,8 @@ pub struct Plan {
     pub sysctls: Vec<Sysctl>,
     /// The hooks.
     pub hooks: Hooks,
+    /// What annotations ask for.
+    pub annotations: Annotations,
     /// The program; none if the configuration has no `process`, and then the container is never started.
     pub program: Option<Program>,
     /// The name of the container's session keyring; none with `--no-new-keyring`.
@@ -152,6 +158,7 @@ impl Plan {
         let problems = &mut problems;
         let linux = spec.linux().as_ref();
         rules::check(spec, request.strict, problems, &mut warnings);
+        let annotations = annotations::plan(spec.annotations().as_ref(), problems, &mut warnings);
         check_mount_label(spec, host, problems);
         let namespaces = namespaces::plan(spec, problems);
         let cgroup_request = cgroup::Request {
@@ -170,11 +177,14 @@ impl Plan {
         let net_devices = net_devices::plan(linux, &namespaces, request.rootless || host.rootless, problems);
         let rootfs = rootfs::plan(spec, request, host, &namespaces, &cgroup, problems);
         let sysctls = sysctl::plan(linux, &namespaces, problems);
-        let hooks = hooks::plan(spec.hooks().as_ref(), problems);
+        let mut hooks = hooks::plan(spec.hooks().as_ref(), problems);
+        annotations.redirect(&mut hooks);
         let process = spec.process().as_ref();
-        let program = process.map(|process| Program::plan(process, linux, &namespaces, host, problems, &mut warnings));
+        let program = process
+            .map(|process| Program::plan(process, linux, &annotations, &namespaces, host, problems, &mut warnings));
         if let (None, Some(policy)) = (&program, linux.and_then(|linux| linux.seccomp().as_ref())) {
-            seccomp::compile(policy, seccomp::Architecture::NATIVE, problems); // for nobody, but wrong is wrong
+            let extra = annotations.for_seccomp(host);
+            seccomp::compile(policy, extra, seccomp::Architecture::NATIVE, problems); // for nobody, but wrong is wrong
         }
         let (program, rootfs) = with_request(program, rootfs, request, host.mounts_for(&namespaces));
         let keyring = (!request.no_new_keyring).then(|| format!("_ses.{}", request.id));
@@ -187,6 +197,7 @@ impl Plan {
                 rootfs,
                 sysctls,
                 hooks,
+                annotations,
                 program,
                 keyring,
                 warnings,
@@ -201,17 +212,23 @@ impl Program {
     pub fn plan(
         process: &Process,
         linux: Option<&Linux>,
+        annotations: &Annotations,
         namespaces: &Namespaces,
         host: &Host,
         problems: &mut Vec<Problem>,
         warnings: &mut Vec<String>,
     ) -> Program {
         let policy = linux.and_then(|linux| linux.seccomp().as_ref());
+        let native = seccomp::Architecture::NATIVE;
         let terminal = process.terminal().unwrap_or(false);
         Program {
-            identity: identity::plan(process, namespaces, host, problems, warnings),
+            identity: Identity {
+                keep_groups: annotations.keep_groups,
+                ..identity::plan(process, namespaces, host, problems, warnings)
+            },
             limits: limits::plan(process, linux, problems),
-            seccomp: policy.and_then(|policy| seccomp::compile(policy, seccomp::Architecture::NATIVE, problems)),
+            seccomp: policy
+                .and_then(|policy| seccomp::compile(policy, annotations.for_seccomp(host), native, problems)),
             terminal,
             // "Runtimes MUST ignore consoleSize if terminal is false or unset."
             console_size: process.console_size().filter(|_| terminal).and_then(|size| plan_size(size, problems)),

@@ -34,6 +34,13 @@ pub enum Source {
         /// With everything mounted below it.
         recursive: bool,
     },
+    /// The container's directory in a cgroup hierarchy, with all below it.
+    OwnCgroup {
+        /// Where the runtime makes it, if it may.
+        path: PathBuf,
+        /// Where the container stays if it may not.
+        instead: PathBuf,
+    },
     /// A new instance of a file system.
     Filesystem {
         /// The type, as in /proc/filesystems.
@@ -43,6 +50,17 @@ pub enum Source {
     },
     /// What is mounted there already; only its options change.
     Existing,
+}
+
+impl Source {
+    /// What of the host is bound, if anything, and whether with all below it. Only who acts can say what `exists`.
+    pub fn bound(&self, exists: impl Fn(&Path) -> bool) -> Option<(&Path, bool)> {
+        match self {
+            Source::Bind { path, recursive } => Some((path, *recursive)),
+            Source::OwnCgroup { path, instead } => Some((if exists(path) { path } else { instead }, true)),
+            Source::Filesystem { .. } | Source::Existing => None,
+        }
+    }
 }
 
 /// The options of a mount.

@@ -9,7 +9,7 @@ use super::devices::{self, Node};
 use super::mount_options::{attribute, ms};
 use super::mounts::{self, Mount, Source, absolute};
 use super::namespaces::{Kind, Namespaces};
-use super::{Condition, ConfigPath, Host, Request, Step, cgroup_mounts};
+use super::{Condition, ConfigPath, Host, Request, Step, annotations, cgroup_mounts};
 use crate::error::Problem;
 
 /// The container's root, decided.
@@ -192,7 +192,8 @@ fn add_label(spec: &Spec, mount: &mut Mount) {
     let labels_itself = matches!(kind.as_str(), "proc" | "sysfs" | "mqueue" | "overlay");
     let has_one = mount.options.data.iter().any(|(key, _)| key == "context");
     if !label.is_empty() && !labels_itself && !has_one {
-        mount.options.data.push(("context".to_owned(), Some(label.to_owned())));
+        let option = annotations::mount_context_type(spec.annotations().as_ref());
+        mount.options.data.push((option.to_owned(), Some(label.to_owned())));
     }
 }
 

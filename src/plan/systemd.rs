@@ -364,6 +364,23 @@ mod tests {
     }
 
     #[test]
+    fn on_v1_systemd_is_told_of_device_rules_as_it_writes_their_files_too() {
+        let rules = r#"{"devices": [{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "b", "major": 8, "access": "r"},
+            {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}]}"#;
+        let told = properties(&hybrid(), None, &[], rules);
+        assert!(told.contains(&"DevicePolicy='strict'".to_owned()), "{told:?}");
+        let devices: Vec<&String> = told.iter().filter(|property| property.starts_with("DeviceAllow=")).collect();
+        assert_eq!(devices.len(), 1, "{told:?}");
+        for device in ["('block-8', 'r')", "('/dev/char/10:229', 'rw')", "('/dev/char/1:3', 'rwm')"] {
+            assert!(devices[0].contains(device), "{device} in {}", devices[0]);
+        }
+        let everything = properties(&hybrid(), None, &[], r#"{"devices": [{"allow": true, "access": "rwm"}]}"#);
+        assert!(everything.contains(&"DevicePolicy='auto'".to_owned()), "{everything:?}");
+        assert!(!properties(&unified(), None, &[], rules).iter().any(|property| property.starts_with("Device")));
+    }
+
+    #[test]
     fn on_v1_systemd_makes_only_its_own_hierarchies() {
         let (plan, _) = planned(&hybrid(), Bus::System, None, &[], "{}");
         let awaited = plan.directories.iter().filter(|directory| plan.is_made_by_systemd(directory));

@@ -83,6 +83,9 @@ fn describe(mount: &Mount) -> String {
     let mut text = match &mount.source {
         Source::Bind { path, recursive: false } => format!("bind {} on {target}", path.display()),
         Source::Bind { path, recursive: true } => format!("bind {} and all below on {target}", path.display()),
+        Source::OwnCgroup { path, instead } => {
+            format!("bind {}, or {}, and all below on {target}", path.display(), instead.display())
+        }
         Source::Filesystem { kind, device } => format!("mount {kind} ({device}) on {target}"),
         Source::Existing => format!("change {target}"),
     };
@@ -253,7 +256,11 @@ impl Plan {
         let Some(program) = &self.program else { return line(f, "give up every right", ConfigPath::new("process")) };
         let identity = &program.identity;
         line(f, format_args!("working directory {}", identity.cwd.display()), "process.cwd")?;
-        let groups = if identity.groups.is_empty() { String::new() } else { format!(" groups {:?}", identity.groups) };
+        let groups = match (identity.keep_groups, identity.groups.is_empty()) {
+            (true, _) => " groups of the caller".to_owned(),
+            (false, true) => String::new(),
+            (false, false) => format!(" groups {:?}", identity.groups),
+        };
         line(f, format_args!("user {}:{}{groups}", identity.uid, identity.gid), "process.user")?;
         let sets = &identity.capabilities;
         for (name, set) in [

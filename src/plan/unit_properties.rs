@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::ConfigPath;
 use super::cgroup::{Before, FileWrite};
+use super::device_list::{DeviceList, Exception};
+use super::device_rules::{DEVICES, Devices};
 use super::gvariant;
 use super::systemd::Property;
 use super::variant::Value;
@@ -36,6 +38,32 @@ pub fn of_limits(writes: &[FileWrite]) -> Vec<Property> {
     let last = |index: usize, name: &str| !properties[index + 1..].iter().any(|later| later.name == name);
     let kept: Vec<bool> = properties.iter().enumerate().map(|(index, property)| last(index, &property.name)).collect();
     properties.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(property, _)| property).collect()
+}
+
+/// The device rules of cgroup v1. systemd writes into the same files whenever it makes up its mind about the unit anew, and
+/// without these it writes "everything is allowed" there. (On v2 it has a program of its own, beside ours, which can only
+/// restrict.) Exceptions of "everything but", and rules for one minor number of every major one, it cannot be told.
+pub fn of_devices(list: &DeviceList) -> Vec<Property> {
+    let device = |exception: &Exception| {
+        let Devices { block, major, minor } = exception.devices;
+        let kind = if block { "block" } else { "char" };
+        let name = match (major, minor) {
+            (Some(major), Some(minor)) => format!("/dev/{kind}/{major}:{minor}"),
+            (Some(major), None) => format!("{kind}-{major}"),
+            (None, None) => format!("{kind}-*"),
+            (None, Some(_)) => return None,
+        };
+        Some(Value::Struct(vec![Value::String(name), Value::String(exception.access.to_string())]))
+    };
+    let (policy, allowed) = match list.allow {
+        true => ("auto", Vec::new()),
+        false => ("strict", list.exceptions.iter().filter_map(device).collect()),
+    };
+    let array = |devices| Value::Array("(ss)".to_owned(), devices);
+    // An empty list takes away what was there; another adds to it.
+    [("DevicePolicy", Value::string(policy)), ("DeviceAllow", array(Vec::new())), ("DeviceAllow", array(allowed))]
+        .map(|(name, value)| Property::new(name, value, DEVICES))
+        .into()
 }
 
 /// The files with one number for one property.

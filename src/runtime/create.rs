@@ -59,7 +59,7 @@ pub enum Terminal {
 pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
     let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, options.config.as_deref(), environment.strict)?;
     let mut host = host::probe(&config)?;
     host.umask = environment.strict.then(process::umask);
     let inherited = Inherited::find(options.preserve_fds);
@@ -89,8 +89,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
     new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = new.container.record.clone();
-    let preserved_fds = inherited.count;
-    let inheritance = spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, preserved_fds };
+    let (preserved_fds, hook_output) = (inherited.count, &hooks::Output::open(&plan.hooks)?);
+    let inheritance =
+        spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
@@ -114,9 +115,7 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
     }
-    if let (Some(socket), Some(init)) = (&options.pidfd_socket, &new.init) {
-        listener::send_pidfd(socket, &init.pidfd)?;
-    }
+    new.send_pidfd(options.pidfd_socket.as_deref(), &plan)?;
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
     }
@@ -272,7 +271,8 @@ pub struct Creating<'a> {
     init: Option<Child>,
     /// Its cgroup, once made.
     pub cgroup: Option<Cgroup>,
-    resctrl: Option<Group>,
+    /// Its groups in resctrl, once made.
+    pub resctrl: Option<Group>,
     net_devices: Option<Moved>,
     /// Its terminal, until an engine has got it.
     pub console: Option<OwnedFd>,
@@ -285,7 +285,7 @@ pub struct Creating<'a> {
 impl<'a> Creating<'a> {
     /// Takes the id: the intent is on disk before anything else is done.
     pub fn reserve(environment: &'a Environment, record: Record) -> Result<Creating<'a>> {
-        let (container, lock) = container::reserve(&environment.root, record)?;
+        let (container, lock) = container::reserve(&environment.root, environment.root_mode, record)?;
         Ok(Creating {
             environment,
             container,
@@ -309,16 +309,21 @@ impl<'a> Creating<'a> {
     /// Records the new init, and which directories its cgroup has cost.
     pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
-        let start = container::status::read_stat(pid).map(|stat| stat.start);
         self.init = Some(init);
+        if let Some(cgroup) = &self.cgroup {
+            self.container.record.cgroup = cgroup.paths();
+        }
+        self.record_init(pid)?;
+        Ok(pid)
+    }
+
+    /// From here on `delete --force` knows whom to kill, should we be killed.
+    pub fn record_init(&mut self, pid: i32) -> Result<()> {
+        let start = container::status::read_stat(pid).map(|stat| stat.start);
         let record = &mut self.container.record;
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
-        if let Some(cgroup) = &self.cgroup {
-            record.cgroup = cgroup.paths();
-        }
-        self.container.save()?;
-        Ok(pid)
+        self.container.save()
     }
 
     /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.
@@ -345,7 +350,17 @@ impl<'a> Creating<'a> {
 
     /// Runs the hooks of a kind, on this side.
     pub fn run_hooks(&self, plan: &Plan, kind: HookKind) -> Result<()> {
-        hooks::run_all(&plan.hooks, kind, &self.state())
+        hooks::run_all(&plan.hooks, kind, &self.state(), &hooks::Output::open(&plan.hooks)?)
+    }
+
+    /// Hands init's pidfd to the sockets of the command line and of an annotation.
+    fn send_pidfd(&self, socket: Option<&Path>, plan: &Plan) -> Result<()> {
+        let Some(init) = &self.init else { return Ok(()) };
+        socket.map_or(Ok(()), |socket| listener::send_pidfd(socket, &init.pidfd))?;
+        let receiver = plan.annotations.pidfd_receiver.as_deref();
+        receiver
+            .map_or(Ok(()), |socket| listener::send_pidfd(socket, &init.pidfd))
+            .at("annotations[\"run.oci.pidfd_receiver\"]")
     }
 
     /// Sends init a word. It may have died since its last one: of its own filter, by a

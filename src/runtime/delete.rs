@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 
 use super::start::{late_hooks, state};
-use super::{Environment, host_mounts, open_init};
+use super::{Environment, host_mounts, matching, open_init};
 use crate::cli;
 use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
@@ -21,19 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The command.
 pub fn delete(options: &cli::Delete, environment: &Environment) -> Result<()> {
-    let container = match Container::open(&environment.root, &options.id) {
+    match options.regex {
+        true => matching::each(&options.id, environment, |id| delete_one(id, options.force, environment)),
+        false => delete_one(&options.id, options.force, environment),
+    }
+}
+
+fn delete_one(id: &str, force: bool, environment: &Environment) -> Result<()> {
+    let container = match Container::open(&environment.root, id) {
         Ok(container) => container,
-        Err(_) if options.force => return forget_remains(&options.id, environment),
+        Err(_) if force => return forget_remains(id, environment),
         Err(error) => return Err(error),
     };
-    let verb = match (options.force, environment.strict) {
+    let verb = match (force, environment.strict) {
         (true, _) => Verb::ForceDelete,
         (false, true) => Verb::StrictDelete,
         (false, false) => Verb::Delete,
     };
-    let Some((container, _lock)) = lock(container, options.force, environment)? else { return Ok(()) };
+    let Some((container, _lock)) = lock(container, force, environment)? else { return Ok(()) };
     let status = container.status()?;
-    status::permit(verb, status, &options.id)?;
+    status::permit(verb, status, id)?;
     if status != Status::Stopped {
         kill_init(&container)?;
     }
@@ -126,8 +133,12 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
 /// The hooks after a container is gone; also one that a failed hook has ended before it was created.
 pub fn run_poststop(hooks: &Hooks, container: &Container, environment: &Environment) {
     let state = state(container, "stopped", 0);
+    let output = hooks::Output::open(hooks).unwrap_or_else(|error| {
+        environment.log.warning(&error.headline());
+        hooks::Output::default()
+    });
     for (index, hook) in hooks.of(HookKind::Poststop).iter().enumerate() {
-        if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state) {
+        if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state, &output) {
             environment.log.warning(&error.headline());
         }
     }

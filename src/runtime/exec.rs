@@ -24,7 +24,7 @@ use crate::host;
 use crate::init;
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::systemd::UnitName;
-use crate::plan::{ConfigPath, Program};
+use crate::plan::{ConfigPath, Program, annotations};
 use crate::sys::process::{self, Child, Cloned};
 
 /// The command. In the foreground its exit status is the program's.
@@ -80,7 +80,8 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container, strict: boo
     host::find_rights(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
-    let program = Program::plan(&document, linux, &namespaces, &host, &mut problems, &mut warnings);
+    let annotations = annotations::plan(config.spec.annotations().as_ref(), &mut problems, &mut Vec::new());
+    let program = Program::plan(&document, linux, &annotations, &namespaces, &host, &mut problems, &mut warnings);
     if problems.is_empty() { Ok((program, warnings)) } else { Err(Error::config(problems)) }
 }
 
@@ -373,18 +374,62 @@ fn open_root(record: &Record) -> Result<OwnedFd> {
 
 /// The container's cgroups, or those below them that `--cgroup [CONTROLLER:]PATH` names.
 fn cgroup_of(container: &Container, below: &[String]) -> Result<Cgroup> {
-    below.iter().try_fold(container.cgroup(), |cgroup, text| {
-        let (controller, path) = match text.split_once(':') {
-            Some((controller, path)) => (Some(controller), path),
-            None => (None, text.as_str()),
-        };
-        cgroup.below(controller, Path::new(path)).step(|| format!("--cgroup {text}"))
+    places_below(below)?.into_iter().try_fold(container.cgroup(), |cgroup, (controllers, path)| {
+        cgroup.below(&controllers, Path::new(path)).step(|| format!("--cgroup {path}"))
     })
+}
+
+/// Each `--cgroup` as its controllers, none for all, and its path. The words of the errors are runc's.
+fn places_below(given: &[String]) -> Result<Vec<(Vec<&str>, &str)>> {
+    let mut places: Vec<(Vec<&str>, &str)> = Vec::with_capacity(given.len());
+    let invalid = |text: &str, why: &str| Err(Error::new(format!("invalid --cgroup argument: {text} ({why})")));
+    for text in given {
+        let Some((controllers, path)) = text.split_once(':') else {
+            if given.len() > 1 {
+                return invalid(text, "missing <controller>: prefix");
+            }
+            return Ok(vec![(Vec::new(), text)]);
+        };
+        let controllers: Vec<&str> = controllers.split(',').collect();
+        for (index, name) in controllers.iter().enumerate() {
+            if name.is_empty() {
+                return invalid(text, "empty <controller> prefix");
+            }
+            let earlier = places.iter().flat_map(|(controllers, _)| controllers).chain(&controllers[..index]);
+            if earlier.into_iter().any(|earlier| earlier == name) {
+                let message = format!("invalid --cgroup argument(s): controller {name} specified multiple times");
+                return Err(Error::new(message));
+            }
+        }
+        places.push((controllers, path));
+    }
+    Ok(places)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse_id;
+    use super::{parse_id, places_below};
+
+    #[test]
+    fn cgroups_are_named_by_controller_or_once_for_all() {
+        let places = |words: &[&str]| {
+            let given: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            places_below(&given).map(|places| format!("{places:?}")).map_err(|error| error.headline())
+        };
+        assert_eq!(places(&["sub"]).expect("valid"), r#"[([], "sub")]"#);
+        let two = places(&["cpu,cpuacct:a", "pids:b:c"]).expect("valid");
+        assert_eq!(two, r#"[(["cpu", "cpuacct"], "a"), (["pids"], "b:c")]"#);
+        for (words, why) in [
+            (&["a", "cpu:b"][..], "(missing <controller>: prefix)"),
+            (&[":a"], "(empty <controller> prefix)"),
+            (&["cpu,:a"], "(empty <controller> prefix)"),
+            (&["cpu:a", "pids,cpu:b"], "controller cpu specified multiple times"),
+            (&["cpu,cpu:a"], "controller cpu specified multiple times"),
+        ] {
+            let told = places(words).expect_err("invalid");
+            assert!(told.ends_with(why), "{words:?}: {told}");
+        }
+    }
 
     #[test]
     fn ids_are_parsed_strictly() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::report;
 use crate::error::Result;
+use crate::plan::annotations;
 use crate::plan::hooks::HookKind;
 use crate::plan::identity::{CAPABILITIES, capability_name};
 use crate::plan::memory_policy;
@@ -16,7 +17,7 @@ use crate::plan::version;
 
 /// The annotations of a configuration that change what the runtime does; one that ends with a dot names all that begin
 /// with it.
-const UNSAFE_ANNOTATIONS: [&str; 0] = [];
+const UNSAFE_ANNOTATIONS: [&str; 2] = ["org.criu.config", "org.systemd.property."];
 
 /// The command.
 pub fn print() -> Result<()> {
@@ -26,6 +27,7 @@ pub fn print() -> Result<()> {
 /// The whole document of runtime-spec 1.3, without a property that it does not define.
 pub fn document() -> Value {
     let hooks: Vec<&str> = HookKind::ALL.iter().map(|kind| kind.name()).collect();
+    let annotations: Vec<&str> = UNSAFE_ANNOTATIONS.iter().chain(annotations::KNOWN).copied().collect();
     let options: Vec<&str> = mount_options::TABLE.iter().map(|(name, _)| *name).collect();
     json!({
         "ociVersionMin": version::OLDEST,
@@ -37,7 +39,7 @@ pub fn document() -> Value {
             "dev.minicon.commit": report::COMMIT,
             "dev.minicon.version": report::VERSION,
         },
-        "potentiallyUnsafeConfigAnnotations": UNSAFE_ANNOTATIONS,
+        "potentiallyUnsafeConfigAnnotations": annotations,
     })
 }
 

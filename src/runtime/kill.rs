@@ -1,6 +1,6 @@
 //! `kill`: a signal to init, through a descriptor that a recycled pid cannot fool.
 
-use super::{Environment, open_init};
+use super::{Environment, matching, open_init};
 use crate::cli;
 use crate::container::Container;
 use crate::container::status::{self, Status, Verb};
@@ -10,20 +10,25 @@ use crate::sys::process;
 /// The command.
 pub fn kill(options: &cli::Kill, environment: &Environment) -> Result<()> {
     let signal = parse_signal(&options.signal)?;
-    let container = Container::open(&environment.root, &options.id)?;
+    match options.regex {
+        true => matching::each(&options.id, environment, |id| kill_one(id, signal, options.all, environment)),
+        false => kill_one(&options.id, signal, options.all, environment),
+    }
+}
+
+fn kill_one(id: &str, signal: i32, all: bool, environment: &Environment) -> Result<()> {
+    let container = Container::open(&environment.root, id)?;
     let status = container.status()?;
-    if options.all {
+    if all {
         // Engines clean up with it: that there is nobody left is no failure.
         return container.cgroup().kill(signal);
     }
-    status::permit(Verb::Kill, status, &options.id)?;
+    status::permit(Verb::Kill, status, id)?;
     let Some(init) = open_init(&container.record)? else {
-        return status::permit(Verb::Kill, Status::Stopped, &options.id);
+        return status::permit(Verb::Kill, Status::Stopped, id);
     };
     match process::send_signal(&init, signal) {
-        Err(error) if error.errno() == Some(rustix::io::Errno::SRCH) => {
-            status::permit(Verb::Kill, Status::Stopped, &options.id)
-        }
+        Err(error) if error.errno() == Some(rustix::io::Errno::SRCH) => status::permit(Verb::Kill, Status::Stopped, id),
         sent => sent,
     }?;
     // After init, which may have no cgroup; and with it, as the others would live on.

@@ -10,6 +10,7 @@ mod foreground;
 mod host_mounts;
 mod kill;
 mod listener;
+mod matching;
 mod mounts;
 mod net_devices;
 mod notify;
@@ -44,6 +45,8 @@ use crate::sys::process;
 pub struct Environment {
     /// The directory of state directories.
     pub root: PathBuf,
+    /// How it is made, if it is not there.
+    pub root_mode: u32,
     /// Where messages go.
     pub log: Log,
     /// `--rootless=true`, or an unprivileged caller.
@@ -122,22 +125,22 @@ fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environme
         }
     };
     let cgroup_manager = match action {
-        Action::Create(_) | Action::Run(_) => cgroup_manager(globals, rootless),
+        Action::Create(_) | Action::Run(_) | Action::Restore(_) => cgroup_manager(globals, rootless),
         _ => Ok(Manager::default()),
     };
     let cgroup_manager = match cgroup_manager {
         Ok(manager) => manager,
         Err(error) => return Err((log, error)),
     };
-    let root = globals
-        .root
-        .clone()
-        .unwrap_or_else(|| default_root(std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("USER")));
+    let (root, root_mode) = match &globals.root {
+        Some(root) => (root.clone(), 0o700),
+        None => default_root(std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("USER")),
+    };
     if root == Path::new("/") {
         return Err((log, Error::new("Option --root argument should not be set to /")));
     }
     match std::path::absolute(&root) {
-        Ok(root) => Ok(Environment { root, log, rootless, strict: globals.strict, cgroup_manager }),
+        Ok(root) => Ok(Environment { root, root_mode, log, rootless, strict: globals.strict, cgroup_manager }),
         Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
     }
 }
@@ -156,14 +159,16 @@ fn cgroup_manager(globals: &Globals, rootless: bool) -> Result<Manager> {
 
 /// runc's rule: `/run/NAME`, unless we are no root, or root of a user namespace that somebody else set up, and there is
 /// a directory of the user's own. Engines call without --root and little environment, so this must not depend on more.
-fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> PathBuf {
+/// What lies in that one "MAY be subjected to periodic clean-up" unless the "sticky bit is set" (XDG Base Directory
+/// Specification).
+fn default_root(runtime_directory: Option<OsString>, user: Option<OsString>) -> (PathBuf, u32) {
     let is_plain_root = || {
         let called_root = user.as_ref().is_some_and(|user| user == "root");
         rustix::process::geteuid().is_root() && (called_root || !crate::host::identity().in_user_namespace)
     };
     match runtime_directory.filter(|directory| !directory.is_empty() && !is_plain_root()) {
-        Some(directory) => Path::new(&directory).join("minicon"),
-        None => PathBuf::from("/run/minicon"),
+        Some(directory) => (Path::new(&directory).join("minicon"), 0o1700),
+        None => (PathBuf::from("/run/minicon"), 0o700),
     }
 }
 

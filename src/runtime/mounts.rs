@@ -10,9 +10,10 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use super::spawn::map_ids;
 use crate::call;
 use crate::error::{Context, Error, Result};
+use crate::handshake::{Channel, Message};
 use crate::plan::devices::Node;
 use crate::plan::mount_options::{Recursion, attribute, ms};
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::Mount;
 use crate::plan::namespaces::{IdMap, Kind};
 use crate::plan::rootfs::What;
 use crate::plan::{ConfigPath, Host, Plan};
@@ -34,10 +35,10 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
         What::Node(node) => return make_node(node, plan).step(|| step.what.to_string()).at(step.at),
         _ => return Err(Error::new("init asks for a mount at another step")),
     };
-    let Source::Bind { path, recursive } = &planned.source else {
+    let Some((path, recursive)) = planned.source.bound(Path::exists) else {
         return Err(Error::new("init asks for a mount that it can make"));
     };
-    make_bind(planned, path, *recursive, init, host)
+    make_bind(planned, path, recursive, init, host)
         .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
         .step(|| step.what.to_string())
         .at(step.at)
@@ -62,10 +63,34 @@ fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
     }
 }
 
-/// A device node in a file system of its own, so that it can be bound where init may not make one.
+/// A device node in a file system of its own, so that it can be bound where init may not make one. Made by a process with
+/// a mount namespace of its own: before Linux 6.15 only what is mounted somewhere can be copied.
 fn make_node(node: &Node, plan: &Plan) -> Result<OwnedFd> {
+    let (ours, theirs) = Channel::pair()?;
+    let maker = match process::clone3(Kind::Mount.flag().into(), None)? {
+        Cloned::Child => {
+            let word = make_node_here(node, plan).map_or_else(Message::Failed, Message::Mount);
+            let _ = theirs.send(&word);
+            process::exit(0)
+        }
+        Cloned::Parent(child) => child,
+    };
+    drop(theirs);
+    let said = ours.receive();
+    let _ = rustix::process::waitpid(Pid::from_raw(maker.pid), WaitOptions::empty());
+    match said? {
+        Some(Message::Mount(tree)) => Ok(tree),
+        Some(Message::Failed(error)) => Err(error),
+        _ => Err(Error::new("the process that makes the device node is gone")),
+    }
+}
+
+fn make_node_here(node: &Node, plan: &Plan) -> Result<OwnedFd> {
+    mount::set_root_propagation(ms::PRIVATE | ms::REC)?;
     let context = mount::open_filesystem("tmpfs")?;
     let tree = mount::create(&context, attribute::NOEXEC | attribute::NOSUID)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    mount::attach(&tree, call!("open"("/") => rustix::fs::open("/", flags, Mode::empty()))?)?;
     let (kind, mode) = (FileType::from_raw_mode(node.kind), Mode::from_raw_mode(node.mode));
     let (device, name) = (rustix::fs::makedev(node.major, node.minor), "node");
     call!("mknodat"(node.path.display()) => rustix::fs::mknodat(&tree, name, kind, mode, device))?;

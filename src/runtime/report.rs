@@ -65,24 +65,33 @@ pub fn state(id: &str, environment: &Environment) -> Result<()> {
 
 /// `list`. A container that cannot be read is told on stderr and left out.
 pub fn list(options: &cli::List, environment: &Environment) -> Result<()> {
+    if !["table", "json"].contains(&options.format.as_str()) {
+        return Err(Error::new(format!("invalid format option: {}", options.format)).hint("it is table or json"));
+    }
     let mut containers = Vec::new();
+    let tell = |id: &str, error: &Error| environment.log.warning(&format!("{id}: {}", error.headline()));
     for id in container::ids(&environment.root)? {
         match Container::open(&environment.root, &id) {
             Ok(container) => containers.push(container),
-            Err(error) => environment.log.warning(&format!("{id}: {}", error.headline())),
+            Err(error) => tell(&id, &error),
         }
     }
     if options.quiet {
         let ids: String = containers.iter().map(|container| format!("{}\n", container.record.id)).collect();
         return print_as_it_is(&ids);
     }
-    let states = containers.iter().map(State::of).collect::<Result<Vec<_>>>()?;
+    let mut states = Vec::new();
+    for container in &containers {
+        match State::of(container) {
+            Ok(state) => states.push(state),
+            Err(error) => tell(&container.record.id, &error),
+        }
+    }
     match options.format.as_str() {
-        "table" => print_as_it_is(&table(&states)),
         // Go prints an empty list like this, and its clients expect it.
         "json" if states.is_empty() => print("null"),
         "json" => print(&serde_json::to_string(&states).map_err(|error| Error::new(error.to_string()))?),
-        other => Err(Error::new(format!("invalid format option: {other}")).hint("it is table or json")),
+        _ => print_as_it_is(&table(&states)),
     }
 }
 

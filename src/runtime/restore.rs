@@ -27,6 +27,7 @@ use crate::plan::mounts::Source;
 use crate::plan::namespaces::{self, Join};
 use crate::plan::rootfs::{Rootfs, What};
 use crate::plan::{ConfigPath, Plan, Request};
+use crate::resctrl::Group;
 use crate::root;
 use crate::sys::mount;
 use crate::sys::process::{self, Child};
@@ -51,7 +52,7 @@ pub fn restore(options: &cli::Restore, environment: &Environment) -> Result<i32>
 fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
     let bundle = create::find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
-    let config = config::read_bundle(&bundle, environment.strict)?;
+    let config = config::read_bundle(&bundle, None, environment.strict)?;
     let host = host::probe(&config)?;
     let request = Request {
         id: &options.id,
@@ -87,6 +88,9 @@ fn make(options: &cli::Restore, environment: &Environment) -> Result<Created> {
         cgroup.write_limits(&plan.cgroup)?;
         plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
     }
+    // What criu restores is in the groups that criu is in.
+    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
+    new.resctrl.as_ref().map(|group| group.admit(criu.pid())).transpose()?;
     let fields = fields(options, &plan, &new, &directories, &top, &joins, criu.pid())?;
     let mut restoring = Restoring { new: &mut new, plan: &plan, socket };
     let restored = criu.request(Kind::Restore, &fields, &mut restoring).step(|| "restore the container")?;
@@ -157,8 +161,9 @@ fn lay_out(rootfs: &Rootfs, top: &Path) -> Result<()> {
             continue; // criu restores what a tmpfs holds
         }
         let place = match &planned.source {
-            Source::Bind { path, recursive } => {
-                let tree = mount::clone_tree_at(rustix::fs::CWD, path, *recursive)?;
+            Source::Bind { .. } | Source::OwnCgroup { .. } => {
+                let Some((path, recursive)) = planned.source.bound(Path::exists) else { continue };
+                let tree = mount::clone_tree_at(rustix::fs::CWD, path, recursive)?;
                 let is_directory = root::is_directory(&root::stat(&tree)?);
                 let place =
                     if is_directory { root.directory(&planned.destination) } else { root.file(&planned.destination) };
@@ -261,7 +266,7 @@ impl Listener for Restoring<'_, '_> {
         if script != "setup-namespaces" {
             return Ok(());
         }
-        self.new.container.record.init_process_pid = pid;
+        self.new.record_init(pid)?;
         self.new.poststop = Some(self.plan.hooks.clone());
         self.new.run_hooks(self.plan, HookKind::Prestart)?;
         self.new.run_hooks(self.plan, HookKind::CreateRuntime)

@@ -14,6 +14,7 @@ use crate::cgroup::Entrance;
 use crate::container::Record;
 use crate::error::{Context, Error, Result};
 use crate::handshake::{Channel, Gate, Message};
+use crate::hooks::Output;
 use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
 use crate::plan::{ConfigPath, Host, Plan};
@@ -31,6 +32,8 @@ pub struct Inheritance<'a> {
     #[allow(missing_docs)]
     pub cgroup: Entrance,
     #[allow(missing_docs)]
+    pub hook_output: &'a Output,
+    #[allow(missing_docs)]
     pub preserved_fds: u32,
 }
 
@@ -45,10 +48,18 @@ pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
     let (ours, theirs) = Channel::pair()?;
     let joins_user = joins.iter().any(|(kind, _)| *kind == Kind::User);
     // Namespaces of the host cannot be joined any more from inside a user namespace, and what is new must belong to it.
-    let needs_usher = joins_user || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid);
+    let needs_usher = joins_user
+        || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid)
+        || !may_come_back(&joins);
     let child =
         if needs_usher { via_usher(inheritance, joins, theirs, &ours) } else { directly(inheritance, joins, theirs) };
     child.step(|| "make the container's init").map(|child| (ours, child))
+}
+
+/// Whether we can join a pid namespace for one clone and leave it again. It takes rights over our own one, which belongs
+/// to the host, and these the root of a user namespace does not have (pid_namespaces(7), setns(2)).
+fn may_come_back(joins: &[(Kind, OwnedFd)]) -> bool {
+    !joins.iter().any(|(kind, _)| *kind == Kind::Pid) || !crate::host::identity().in_user_namespace
 }
 
 /// Opens a namespace and checks what it is: "The runtime MUST generate an error if path is not associated with a
@@ -129,8 +140,8 @@ pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
 }
 
 fn become_init(inheritance: Inheritance<'_>, joins: Vec<(Kind, OwnedFd)>, channel: Channel) -> ! {
-    let Inheritance { plan, record, gate, cgroup, preserved_fds } = inheritance;
-    init::start(init::Start { plan, record, channel, gate, cgroup, joins, preserved_fds })
+    let Inheritance { plan, record, gate, cgroup, hook_output, preserved_fds } = inheritance;
+    init::start(init::Start { plan, record, channel, gate, cgroup, joins, hook_output, preserved_fds })
 }
 
 fn via_usher(

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,8 @@ use crate::plan::version;
 
 /// The command.
 pub fn write(options: &cli::Spec) -> Result<()> {
-    let file = options.bundle.clone().unwrap_or_default().join("config.json");
+    let name = options.file.as_deref().unwrap_or(Path::new("config.json"));
+    let file = options.bundle.clone().unwrap_or_default().join(name);
     let mut document = document();
     if options.rootless {
         make_rootless(&mut document);
@@ -21,7 +23,9 @@ pub fn write(options: &cli::Spec) -> Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
     serde::Serialize::serialize(&document, &mut serializer).map_err(|error| Error::new(error.to_string()))?;
     text.push(b'\n');
-    let opened = OpenOptions::new().write(true).create_new(true).open(&file);
+    // A file that was named may be written over, as with crun; config.json is somebody's work.
+    let by_name = options.file.is_some();
+    let opened = OpenOptions::new().write(true).create(true).create_new(!by_name).truncate(by_name).open(&file);
     opened.and_then(|mut file| file.write_all(&text)).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Error::new("File config.json exists. Remove it first"),
         _ => Error::new(format!("write {}: {error}", file.display())),

@@ -1,14 +1,18 @@
 //! `start`: opens the gate and reports how the exec went.
 
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{Environment, notify, open_init};
 use crate::config;
 use crate::container::status::{self, Status, Verb};
 use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::handshake::{Started, open_gate};
-use crate::hooks::{self, State};
-use crate::plan::ConfigPath;
+use crate::hooks::{self, Output, State};
 use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
+use crate::plan::{ConfigPath, annotations};
 use crate::sys::process;
 
 /// The command.
@@ -19,6 +23,7 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
     // "If any startContainer hook fails, the runtime MUST generate an error, stop the container, and continue the
     // lifecycle at step 12" (runtime.md, Lifecycle). Whatever else fails leaves a stopped container.
     open(&container, &lock).inspect_err(|error| {
+        await_end(&container);
         if error.config_path().is_some_and(|place| place.starts_with("hooks.startContainer")) {
             stop_and_destroy(&container, environment);
         }
@@ -26,6 +31,22 @@ pub fn start(id: &str, environment: &Environment) -> Result<()> {
     run_poststart(&container, environment)?;
     drop(lock);
     notify.map_or(Ok(()), |notify| notify.forward(&container))
+}
+
+/// After a failure: waits until init has ended and its parent knows. That is containerd's shim, our caller, and dockerd
+/// has it delete the container as soon as we have failed; had it not seen the end by then, it would refuse and stay, with
+/// the container. A parent that does not care is not waited for long.
+fn await_end(container: &Container) {
+    let Ok(Some(init)) = open_init(&container.record) else { return };
+    let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+    let _ = poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&patience));
+    for _ in 0..50 {
+        // A zombie still takes signals, pidfd_send_signal(2).
+        if process::send_signal(&init, 0).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Lets init through the gate. On return the program runs, or the error says why not.
@@ -71,7 +92,9 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
     }
     let hooks = late_hooks(container)?;
     let state = state(container, "running", container.record.init_process_pid);
-    hooks::run_all(&hooks, HookKind::Poststart, &state).inspect_err(|_| stop_and_destroy(container, environment))
+    let output = Output::open(&hooks);
+    let ran = output.and_then(|output| hooks::run_all(&hooks, HookKind::Poststart, &state, &output));
+    ran.inspect_err(|_| stop_and_destroy(container, environment))
 }
 
 /// The end of a container whose hook has failed.
@@ -87,7 +110,9 @@ fn stop_and_destroy(container: &Container, environment: &Environment) {
 /// The hooks of the configuration as it was at create; nothing else of it is read.
 pub fn late_hooks(container: &Container) -> Result<Hooks> {
     let config = config::parse(container.config_text()?)?;
-    Ok(plan_hooks::plan(config.spec.hooks().as_ref(), &mut Vec::new()))
+    let mut hooks = plan_hooks::plan(config.spec.hooks().as_ref(), &mut Vec::new());
+    annotations::plan(config.spec.annotations().as_ref(), &mut Vec::new(), &mut Vec::new()).redirect(&mut hooks);
+    Ok(hooks)
 }
 
 /// The state that a hook gets.

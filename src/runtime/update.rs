@@ -11,13 +11,14 @@ use crate::container::Container;
 use crate::container::status::{self, Verb};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::plan::cgroup::plan_update;
+use crate::plan::cgroup;
+use crate::plan::intel_rdt;
 use crate::plan::update;
+use crate::resctrl::{self, Group};
 
 /// The command.
 pub fn update(options: &cli::Update, environment: &Environment) -> Result<()> {
     let mut resources = asked_for(options)?;
-    refuse_intel_rdt(options)?;
     // Locked, so that two updates do not put two device programs in force.
     let (container, _lock) = Container::open_locked(&environment.root, &options.id)?;
     status::permit(Verb::Update, container.status()?, &options.id)?;
@@ -31,11 +32,12 @@ pub fn update(options: &cli::Update, environment: &Environment) -> Result<()> {
     let mut problems = Vec::new();
     drop_repeated_devices(&mut resources, &container)?;
     let rootless = environment.rootless || host::identity().rootless;
-    let plan = plan_update(&resources, cgroup.directories()?, rootless, &mut problems);
-    match problems.is_empty() {
-        true => cgroup.update_limits(&plan).and_then(|()| cgroup.set_properties(&plan)),
-        false => Err(Error::config(problems)),
+    let plan = cgroup::plan_update(&resources, cgroup.directories()?, rootless, &mut problems);
+    if !problems.is_empty() {
+        return Err(Error::config(problems));
     }
+    let mut class = change_intel_rdt(options, &container, environment)?;
+    cgroup.update_limits(&plan).inspect_err(|_| class.iter_mut().for_each(Group::undo))
 }
 
 /// Kubernetes repeats the container's own device rules with every change of another limit. They are in force, and to put
@@ -69,18 +71,25 @@ fn asked_for(options: &cli::Update) -> Result<LinuxResources> {
     Ok(resources)
 }
 
-/// No container has a class of its own there, as `linux.intelRdt` is not supported. The words are runc's.
-fn refuse_intel_rdt(options: &cli::Update) -> Result<()> {
-    const RDTGROUP_SUPER_MAGIC: u64 = 0x0765_5821;
-    let is_given = |flag: &Option<String>| flag.as_deref().is_some_and(|text| !text.is_empty());
-    let (cache, bandwidth) = (is_given(&options.l3_cache_schema), is_given(&options.mem_bw_schema));
-    let is_mounted =
-        || rustix::fs::statfs("/sys/fs/resctrl").is_ok_and(|found| found.f_type as u64 == RDTGROUP_SUPER_MAGIC);
-    let message = match (cache, bandwidth) {
-        (false, false) => return Ok(()),
-        _ if is_mounted() => "updating a non-existent Intel RDT configuration is not supported",
-        (true, _) => "Intel RDT/CAT: l3 cache schema is not enabled",
-        (false, true) => "Intel RDT/MBA: memory bandwidth schema is not enabled",
+/// Changes the container's class of service; None if nothing of it is to change. The words are runc's.
+fn change_intel_rdt(options: &cli::Update, container: &Container, environment: &Environment) -> Result<Option<Group>> {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let (cache, bandwidth) = (options.l3_cache_schema.as_deref(), options.mem_bw_schema.as_deref());
+    let schemata = intel_rdt::plan_update(cache, bandwidth, &mut problems, &mut warnings);
+    if !problems.is_empty() {
+        return Err(Error::config(problems));
+    }
+    if schemata.is_empty() {
+        return Ok(None);
+    }
+    warnings.iter().for_each(|warning| environment.log.warning(warning));
+    if let Some(membership) = &container.record.resctrl {
+        return Group::change(membership, &schemata).map(Some);
+    }
+    let message = match cache.is_some_and(|text| !text.is_empty()) {
+        _ if resctrl::find().is_some() => "updating a non-existent Intel RDT configuration is not supported",
+        true => "Intel RDT/CAT: l3 cache schema is not enabled",
+        false => "Intel RDT/MBA: memory bandwidth schema is not enabled",
     };
     Err(Error::new(message).hint("it needs resctrl mounted on /sys/fs/resctrl and a container with linux.intelRdt"))
 }

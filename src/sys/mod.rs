@@ -13,6 +13,7 @@ pub mod mount;
 pub mod network;
 pub mod path;
 pub mod process;
+pub mod regex;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};

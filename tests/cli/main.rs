@@ -4,6 +4,7 @@
 //! holds for runc too, but for the tests that say why not.
 
 mod affinity;
+mod annotations;
 mod apparmor;
 mod cgroups;
 mod cgroups_v2;
@@ -15,6 +16,7 @@ mod errors;
 mod events;
 mod exec;
 mod fixtures;
+mod flags;
 mod hardening;
 mod hooks;
 mod id_maps;

@@ -42,6 +42,35 @@ impl<'t> Rootless<'t> {
         command.dir(&self.dir).env("XDG_RUNTIME_DIR", self.dir.join("run"))
     }
 
+    /// A shell as root of a user namespace of the user's own, which is how rootless engines call a runtime: without USER.
+    fn shell_of_an_engine(&self, script: &str) -> Cmd {
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
+        Cmd::new("setpriv")
+            .args(ids)
+            .args(["unshare", "--user", "--map-root-user", "sh", "-c", script])
+            .dir(&self.dir)
+            .no_env()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("XDG_RUNTIME_DIR", self.dir.join("run"))
+    }
+
+    /// As [`Self::configure`], for a container that stays in the user namespace of the caller, in a bundle of its own.
+    fn configure_for_engine(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        fs::create_dir(self.dir.join(name)).expect("a directory for the bundle");
+        let mut config: Value =
+            serde_json::from_slice(&fs::read(self.dir.join("config.json")).expect("config.json")).expect("JSON");
+        config["process"]["terminal"] = json!(false);
+        config["root"]["path"] = json!(self.dir.join("rootfs"));
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"][mappings] = json!([]);
+        }
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "user" && namespace["type"] != "cgroup");
+        change(&mut config);
+        fs::write(self.dir.join(name).join("config.json"), config.to_string()).expect("write config.json");
+        give(&self.dir.join(name));
+    }
+
     fn configure(&self, change: impl FnOnce(&mut Value)) {
         let file = self.dir.join("config.json");
         let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
@@ -107,6 +136,9 @@ fn root_of_a_user_namespace_finds_the_users_containers() {
     let rootless = Rootless::new(&t);
     rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
     rootless.runtime(&["create", "kept"]).run().ok();
+    // What lies in XDG_RUNTIME_DIR without the sticky bit may be tidied up (XDG Base Directory Specification).
+    let mode = fs::metadata(rootless.dir.join("run/minicon")).expect("the state directory").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1700);
     let as_root = ["env", "-u", "USER", "unshare", "--user", "--map-root-user"];
     rootless.runtime_behind(&as_root, &["list", "--quiet"]).run().ok().prints("kept");
     rootless.runtime(&["delete", "--force", "kept"]).run().ok();
@@ -123,4 +155,35 @@ fn ids_that_are_not_granted_cannot_be_mapped() {
         config["linux"]["uidMappings"] = map;
     });
     rootless.runtime(&["run", "mapped"]).run().fails("newuidmap").says("config: linux.");
+}
+
+/// Without rights over cgroups the container stays in the caller's, and that is what its cgroup mount shows.
+#[test]
+fn an_engine_of_a_user_gets_its_own_cgroup_bound() {
+    let Some(t) = Test::of_minicon("the command line of this test is minicon's") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure_for_engine("engine", |config| {
+        config["process"]["args"] = json!(["sh", "-c", "find /sys/fs/cgroup/ -name cgroup.procs | head -n 1 | wc -l"]);
+        let mount = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]});
+        config["mounts"].as_array_mut().expect("mounts").push(mount);
+    });
+    rootless.shell_of_an_engine("./minicon run --bundle engine engine").run().ok().prints("1");
+}
+
+/// Root of a user namespace has no way back from a pid namespace that it joins, setns(2).
+#[test]
+fn an_engine_of_a_user_joins_a_pid_namespace() {
+    let Some(t) = Test::of_minicon("the command line of this test is minicon's") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure_for_engine("first", |config| config["process"]["args"] = json!(["sleep", "1000"]));
+    rootless.configure_for_engine("second", |config| {
+        config["process"]["args"] = json!(["cat", "/proc/1/comm"]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        namespaces.push(json!({"type": "pid", "path": "/proc/PID/ns/pid"}));
+    });
+    let script = "./minicon run --detach --pid-file pid --bundle first first </dev/null >/dev/null 2>&1 \
+        && sed -i s/PID/$(cat pid)/ second/config.json && ./minicon run --bundle second second
+        code=$?; ./minicon delete --force first; exit $code";
+    rootless.shell_of_an_engine(script).run().ok().prints("sleep");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::terminal::FdSocket;
-use crate::support::{Bundle, Test};
+use crate::support::{Bundle, Test, is_minicon};
 
 /// A profile that allows everything but for one rule.
 fn but(rule: Value) -> Value {
@@ -199,6 +199,47 @@ fn the_listener_gets_the_descriptor_and_the_state() {
     assert_eq!(message["pid"], b.pid());
     let link = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&descriptors[0])));
     assert_eq!(link.expect("the descriptor").to_string_lossy(), "anon_inode:seccomp notify");
+}
+
+/// crun's annotation and its variable name an agent for a policy that names none; `listenerPath` comes before both, and
+/// the annotation before the variable. They hold for exec as well.
+#[test]
+fn the_agent_may_be_named_elsewhere() {
+    let Some(t) = Test::of_minicon("runc knows listenerPath only") else { return };
+    let [own, annotated, variable] = ["own", "annotated", "variable"].map(|name| FdSocket::listen(&t, name));
+    let call = |path: Option<&FdSocket>, annotation: Option<&FdSocket>| {
+        let mut profile = no_mkdir("SCMP_ACT_NOTIFY");
+        path.iter().for_each(|socket| profile["listenerPath"] = json!(socket.path));
+        let b = with(t.idle(), profile);
+        match annotation {
+            Some(socket) => b.set("/annotations", json!({"run.oci.seccomp.receiver": socket.path})),
+            None => b,
+        }
+    };
+    for (b, receiver) in [
+        (call(Some(&own), Some(&annotated)), &own),
+        (call(None, Some(&annotated)), &annotated),
+        (call(None, None), &variable),
+    ] {
+        b.on_bundle("create", &[]).env("RUN_OCI_SECCOMP_RECEIVER", &variable.path).run().ok();
+        assert_eq!(receiver.receive().1.len(), 1);
+        b.exec_with(&[], &["true"]).env("RUN_OCI_SECCOMP_RECEIVER", &variable.path).run().ok();
+        assert_eq!(receiver.receive().1.len(), 1);
+    }
+    call(None, None).create().fails("linux.seccomp.listenerPath");
+}
+
+/// Names that are unknown are passed over, as they may be newer than the runtime; crun's annotation makes them errors.
+#[test]
+fn an_unknown_call_is_an_error_if_that_is_asked_for() {
+    let t = Test::new();
+    let profile = but(json!({"names": ["mkdir", "frobnicate"], "action": "SCMP_ACT_ERRNO"}));
+    with(t.bundle(&["echo", "ran"]), profile.clone()).run().ok().prints("ran");
+    if is_minicon() {
+        let b = with(t.bundle(&["true"]), profile)
+            .set("/annotations", json!({"run.oci.seccomp_fail_unknown_syscall": "1"}));
+        b.run().fails("linux.seccomp.syscalls[0].names[1]: unknown system call \"frobnicate\"");
+    }
 }
 
 /// "The runtime MUST send exactly one container process state per connection. The connection MUST NOT be reused and it

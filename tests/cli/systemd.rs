@@ -312,11 +312,25 @@ fn a_bus_that_is_not_there_is_told() {
 }
 
 #[test]
+fn an_update_that_systemd_is_not_told_of_changes_nothing() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle().set("/linux/resources", json!({"pids": {"limit": 55}}));
+    up(&t, &b);
+    let update = |limit| t.runtime(["update", "--pids-limit", limit, &b.id]);
+    update("66").env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus").run().fails("reach systemd");
+    assert_eq!(read(&cgroup_of(b.pid()), "pids.max"), "55");
+    update("66").run().ok();
+    assert_eq!((read(&cgroup_of(b.pid()), "pids.max"), show(&unit(&b), "TasksMax")), ("66".into(), "66".into()));
+}
+
+#[test]
 fn without_systemd_the_flag_is_an_error() {
     let Some(t) = Test::where_possible(!runs(), "systemd is PID 1 here") else { return };
     let b = t.idle();
     let output = with_flag(&t, &b, "create").run();
     output.fails("systemd not running on this host, cannot use systemd cgroups manager").says("cgroupfs");
+    b.is_gone();
+    with_flag(&t, &b, "restore").run().fails("systemd not running on this host, cannot use systemd cgroups manager");
     b.is_gone();
     let b = b.set("/linux/cgroupsPath", "/a/b");
     with_flag(&t, &b, "create").run().fails("expected cgroupsPath to be of format \"slice:prefix:name\"");

@@ -1,39 +1,59 @@
-//! Real engines driving the runtime: podman, through conmon, in a mount and network namespace of its own.
+//! Real engines driving the runtime: podman (as root and as an ordinary user), dockerd, containerd, buildah, umoci, each
+//! in a mount and network namespace of its own.
 //!
-//! Run as root by `cargo test --test engines [-- FILTER…]`. `RUNTIME=/usr/sbin/runc` runs the same cases against
-//! another runtime; without it they run against minicon (`MINICON=PATH`, else the newest of target/release and
-//! target/quick). libtest has no "after all tests", which podman's set-up needs, hence a `main` of our own that
-//! prints what libtest prints.
+//! Run as root by `cargo test --test engines [-- FILTER…]`: podman's cases, or those of the engines that `ENGINES`
+//! names ("docker containerd", or "all"). `RUNTIME=/usr/sbin/runc` runs the same cases against another runtime;
+//! without it they run against minicon (`MINICON=PATH`, else the newest of target/release and target/quick). libtest
+//! has no "after all tests", which an engine's set-up needs, hence a `main` of our own that prints what libtest prints.
 
+mod buildah;
 mod cases;
+mod containerd;
+mod docker;
 mod engine;
 mod image;
+mod podman;
 mod process;
 mod runtime;
 mod snapshot;
+mod umoci;
+mod world;
 
 use std::env;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::cases::Case;
-use crate::engine::Engine;
+use crate::cases::{Case, Skipped};
+use crate::engine::{Engine, Kind};
 use crate::snapshot::Snapshot;
 
+/// What to run: the cases of an engine, in their order.
+type Selection = Vec<(Kind, Vec<&'static Case>)>;
+
 fn main() -> ExitCode {
-    let (selected, list_only) = selection(env::args().skip(1));
+    let (selected, list_only) = match engines() {
+        Ok(engines) => selection(&engines, env::args().skip(1)),
+        Err(error) => {
+            eprintln!("engines: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     if list_only {
-        selected.iter().for_each(|case| println!("{}: test", case.name));
+        for (kind, cases) in &selected {
+            cases.iter().for_each(|case| println!("{}: test", full_name(*kind, case)));
+        }
         return ExitCode::SUCCESS;
     }
-    if selected.is_empty() {
+    let count = selected.iter().map(|(_, cases)| cases.len()).sum();
+    if count == 0 {
         return verdict(&Tally::default());
     }
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: podman's tests need root (namespaces, cgroups, mounts)");
-        return verdict(&Tally { ignored: selected.len(), ..Tally::default() });
+        println!("skipped: the engines' tests need root (namespaces, cgroups, mounts)");
+        return verdict(&Tally { ignored: count, ..Tally::default() });
     }
     match run_all(&selected) {
         Ok(tally) => verdict(&tally),
@@ -42,6 +62,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The engines that the environment names, in our order; podman if it names none.
+fn engines() -> Result<Vec<Kind>> {
+    let named = env::var("ENGINES").unwrap_or_else(|_| Kind::Podman.name().to_owned());
+    let words: Vec<_> = named.split_whitespace().collect();
+    for word in &words {
+        let known = *word == "all" || Kind::ALL.iter().any(|kind| kind.name() == *word);
+        ensure!(known, "ENGINES: there is no engine {word:?}; there are {:?}, and all", Kind::ALL.map(Kind::name));
+    }
+    let wanted = |kind: &Kind| words.contains(&"all") || words.contains(&kind.name());
+    Ok(Kind::ALL.into_iter().filter(wanted).collect())
+}
+
+fn full_name(kind: Kind, case: &Case) -> String {
+    format!("{}::{}", kind.name(), case.name)
 }
 
 /// What became of the cases: how many passed, and each failure with its text.
@@ -61,6 +97,11 @@ impl Tally {
                 println!("test {name} ... ok ({seconds:.2}s)");
                 self.passed += 1;
             }
+            // As libtest prints it; `make test` repeats the line at its end.
+            Err(error) if error.is::<Skipped>() => {
+                println!("test {name} ... ignored, {error}");
+                self.ignored += 1;
+            }
             Err(error) => {
                 println!("test {name} ... FAILED ({seconds:.2}s)");
                 self.failures.push((name.to_owned(), format!("{error:#}")));
@@ -69,28 +110,53 @@ impl Tally {
     }
 }
 
-/// The whole suite: the host as it was, podman's world, the cases one after the other, the host as it is now.
-fn run_all(selected: &[&Case]) -> Result<Tally> {
+/// One engine after the other. One that does not start is one failure.
+fn run_all(selected: &Selection) -> Result<Tally> {
     let started = Instant::now();
     let mut tally = Tally::default();
     let runtime = runtime::find()?;
     process::adopt_orphans()?;
-    let before = Snapshot::take()?;
-    let engine = Engine::start(&runtime)?;
-    println!("{}", engine.versions()?);
-    println!("\nrunning {} tests", selected.len() + 1);
-    for case in selected {
-        let case_started = Instant::now();
-        // The case's own failure says more than what it then failed to clean up, so it comes first.
-        let result = (case.check)(&engine);
-        let result = result.and(engine.settle());
-        tally.record(case.name, result, case_started);
+    for (kind, cases) in selected.iter().filter(|(_, cases)| !cases.is_empty()) {
+        let engine_started = Instant::now();
+        let result = run_engine(*kind, cases, &runtime, &mut tally);
+        tally.record(&format!("{}::host_unchanged", kind.name()), result, engine_started);
     }
-    let teardown_started = Instant::now();
-    let teardown = engine.end();
-    tally.record("host_unchanged", teardown.and_then(|()| same_host(&before)), teardown_started);
     tally.took = started.elapsed();
     Ok(tally)
+}
+
+/// One engine: the host as it was, the engine's world, the cases one after the other, the host as it is now.
+fn run_engine(kind: Kind, cases: &[&Case], runtime: &Path, tally: &mut Tally) -> Result<()> {
+    let before = Snapshot::take()?;
+    let engine = match start(kind, runtime) {
+        Ok(engine) => engine,
+        Err(error) => {
+            // Whatever had started already.
+            process::kill_descendants(&|_| false)?;
+            return Err(error.context("it does not start"));
+        }
+    };
+    println!("\n{}: {}", kind.name(), engine.versions()?);
+    println!("running {} tests", cases.len() + 1);
+    for case in cases {
+        let case_started = Instant::now();
+        // The case's own failure says more than what it then failed to clean up, so it comes first.
+        let result = (case.check)(engine.as_ref());
+        let result = result.and(engine.settle());
+        tally.record(&full_name(kind, case), result, case_started);
+    }
+    engine::end(engine)?;
+    same_host(&before)
+}
+
+fn start(kind: Kind, runtime: &Path) -> Result<Box<dyn Engine>> {
+    match kind {
+        Kind::Podman | Kind::Rootless => podman::Podman::start(kind, runtime),
+        Kind::Docker => docker::Docker::start(runtime),
+        Kind::Containerd => containerd::Containerd::start(runtime),
+        Kind::Buildah => buildah::Buildah::start(runtime),
+        Kind::Umoci => umoci::Umoci::start(runtime),
+    }
 }
 
 /// Compares the host with `before`, for a while: somebody else's short-lived mount or interface is not ours.
@@ -104,8 +170,8 @@ fn same_host(before: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// The cases that the arguments select: any whose name contains one of the words, all without words.
-fn selection(arguments: impl Iterator<Item = String>) -> (Vec<&'static Case>, bool) {
+/// The cases that the arguments select: any whose full name contains one of the words, all without words.
+fn selection(engines: &[Kind], arguments: impl Iterator<Item = String>) -> (Selection, bool) {
     let (mut wanted, mut skipped, mut list_only) = (Vec::new(), Vec::new(), false);
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
@@ -118,11 +184,12 @@ fn selection(arguments: impl Iterator<Item = String>) -> (Vec<&'static Case>, bo
             _ => wanted.push(argument),
         }
     }
-    let selects = |case: &&Case| {
-        (wanted.is_empty() || wanted.iter().any(|word| case.name.contains(word.as_str())))
-            && !skipped.iter().any(|word| case.name.contains(word.as_str()))
+    let selects = |name: &str| {
+        (wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())))
+            && !skipped.iter().any(|word| name.contains(word.as_str()))
     };
-    (cases::all().filter(selects).collect(), list_only)
+    let of = |kind: &Kind| cases::of(*kind).filter(|case| selects(&full_name(*kind, case))).collect();
+    (engines.iter().map(|kind| (*kind, of(kind))).collect(), list_only)
 }
 
 /// Prints the failures and libtest's last line, which `make test` sums.

@@ -154,6 +154,21 @@ pub fn descendants() -> Result<Vec<(Pid, String)>> {
     Ok(living.map(|(pid, comm, ..)| (Pid::from_raw(pid), comm)).collect())
 }
 
+/// Kills our descendants but those that `spare` names, until there are none, and reaps them.
+pub fn kill_descendants(spare: &dyn Fn(Pid) -> bool) -> Result<()> {
+    until(Duration::from_secs(10), || {
+        reap(None)?;
+        let mut others = descendants()?;
+        others.retain(|(pid, _)| !spare(*pid));
+        for (pid, _) in &others {
+            // One that is gone already cannot be killed, which is fine.
+            kill(*pid, Signal::SIGKILL).ok();
+        }
+        Ok(others.is_empty())
+    })?;
+    Ok(())
+}
+
 /// Name, state and parent from a line of /proc/PID/stat, proc_pid_stat(5): the name may hold blanks and brackets.
 fn parse_stat(stat: &str) -> Option<(String, char, i32)> {
     let (head, tail) = stat.rsplit_once(") ")?;

@@ -3,14 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::process;
 
-/// The cgroups that podman makes for its containers and keeps for the next one.
-pub const PODMANS_PARENT: &str = "libpod_parent";
+/// The cgroups that engines make for their containers and keep for the next one: podman's, docker's, and that of the
+/// containerd namespace which the cases use.
+const PARENTS: [&str; 3] = ["libpod_parent", "docker", CONTAINERD_NAMESPACE];
+
+/// The containerd namespace of the cases, and so the name of its parent cgroup.
+pub const CONTAINERD_NAMESPACE: &str = "engines-test";
+
+/// Where an engine would leave files that are not in the suite's own directory.
+const HOMES: [&str; 7] = ["/etc", "/opt", "/root", "/run", "/var/cache", "/var/lib", "/var/tmp"];
+
+/// What engines call their files there.
+const FILES: [&str; 7] = ["buildah", "cni", "containerd", "containers", "docker", "libpod", "netns"];
 
 /// The host at one moment, as lines that can be compared.
 pub struct Snapshot(BTreeSet<String>);
@@ -22,6 +32,7 @@ impl Snapshot {
         let mut lines = mounts("/proc/self/mountinfo")?;
         lines.extend(cgroups().into_iter().map(|path| format!("cgroup {path}")));
         lines.extend(interfaces()?);
+        lines.extend(files().into_iter().map(|path| format!("file {path}")));
         lines.extend(process::descendants()?.into_iter().map(|(pid, comm)| format!("process {pid} {comm}")));
         Ok(Self(lines))
     }
@@ -46,26 +57,74 @@ pub fn mounts(mountinfo: &str) -> Result<BTreeSet<String>> {
     Ok(text.lines().filter_map(line).collect())
 }
 
-/// The cgroups of every hierarchy that an engine's container can be in, but not the parents that podman keeps.
+/// The cgroups of every hierarchy that an engine's container can be in, but not the parents that engines keep.
 ///
 /// Others have cgroups too and make new ones while we run; an engine's are named after it or after a container's id.
 pub fn cgroups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect_directories(Path::new("/sys/fs/cgroup"), &mut found);
-    let kept = [format!("/{PODMANS_PARENT}"), format!("/{PODMANS_PARENT}/conmon")];
-    found.retain(|path| is_an_engines(path) && !kept.iter().any(|end| path.ends_with(end)));
+    let kept = |path: &str| PARENTS.iter().any(|name| path.ends_with(&format!("/{name}")));
+    found.retain(|path| is_an_engines(path) && !kept(path) && !path.ends_with("/libpod_parent/conmon"));
     found
 }
 
 fn is_an_engines(cgroup: &str) -> bool {
     let is_id = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    cgroup.split('/').any(|name| is_id(name) || name.starts_with("libpod") || name.starts_with("buildah"))
+    let is_named = |name: &str| name.starts_with("libpod") || name.starts_with("buildah") || PARENTS.contains(&name);
+    cgroup.split('/').any(|name| is_id(name) || is_named(name))
 }
 
-/// The device nodes that a container's stdio can be, with owner, group and mode.
-pub fn devices() -> BTreeMap<&'static str, (u32, u32, u32)> {
-    let known = |path| fs::metadata(path).ok().map(|node| (path, (node.uid(), node.gid(), node.mode())));
-    ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/tty"].into_iter().filter_map(known).collect()
+/// Removes the engines' cgroups that are not among `idle`, those inside others first. One that is in use stays.
+pub fn remove_cgroups(idle: &BTreeSet<String>) {
+    for path in cgroups().iter().rev().filter(|path| !idle.contains(*path)) {
+        fs::remove_dir(path).ok();
+    }
+}
+
+/// The engines' parent cgroups that there are, in each hierarchy.
+pub fn parents() -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let roots: Vec<_> = hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]).collect();
+    let all = roots.iter().flat_map(|root| PARENTS.iter().map(|name| root.join(name)));
+    all.filter(|parent| parent.is_dir()).collect()
+}
+
+/// Removes the parent cgroups that are not among `old`; one still in use (by another engine) stays.
+pub fn remove_parents(old: &[PathBuf]) {
+    for parent in parents().into_iter().filter(|parent| !old.contains(parent)) {
+        fs::remove_dir(parent.join("conmon")).ok();
+        fs::remove_dir(parent).ok();
+    }
+}
+
+/// Removes the empty cgroups between podman's parent and its containers, as pods have them.
+///
+/// podman removes them where it made them, in the v1 controllers; in the others (name=systemd, cgroup2) the runtime
+/// makes them on its way, and no runtime removes more than its container's own.
+pub fn remove_inner_parents() {
+    let parents = parents().into_iter().filter(|parent| parent.ends_with("libpod_parent"));
+    for entry in parents.filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("libpod-") {
+            fs::remove_dir(entry.path().join("conmon")).ok();
+            fs::remove_dir(entry.path()).ok();
+        }
+    }
+}
+
+/// Files of engines outside the suite's own directory: those that are named after one.
+fn files() -> Vec<String> {
+    let entries = HOMES.iter().filter_map(|home| fs::read_dir(home).ok()).flatten().flatten();
+    let names = entries.map(|entry| entry.path().display().to_string());
+    names.filter(|path| FILES.iter().any(|name| path.contains(name))).collect()
+}
+
+/// The device nodes that a container's stdio can be, in the mount namespace of a process, with owner, group and mode.
+pub fn devices(pid: u32) -> BTreeMap<String, (u32, u32, u32)> {
+    let known = |name| {
+        let path = format!("/proc/{pid}/root/dev/{name}");
+        fs::metadata(&path).ok().map(|node| (path, (node.uid(), node.gid(), node.mode())))
+    };
+    ["null", "zero", "full", "random", "tty"].into_iter().filter_map(known).collect()
 }
 
 /// Directories below `directory`. One that vanishes meanwhile is none.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::Result;
 use nix::mount::{MsFlags, mount};
@@ -40,7 +41,11 @@ const USER: u32 = 100_000;
 
 /// A container that fulfils what delegation asks for.
 fn delegated(lab: &Lab) -> Result<Container<'_>> {
-    let container = lab.container()?.user_namespace(USER).unshare("cgroup");
+    let mut container = lab.container()?.user_namespace(USER).unshare("cgroup");
+    if !Path::new("/sys/kernel/cgroup/delegate").exists() {
+        // In a user namespace the kernel mounts no sysfs where something is hidden in the host's.
+        container = container.unmount("/sys").mount("tmpfs", "tmpfs", "/sys", &["mode=755"]);
+    }
     Ok(container.mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev"]))
 }
 

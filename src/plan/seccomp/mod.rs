@@ -17,7 +17,7 @@ pub mod names;
 mod precedence;
 mod sections;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
@@ -124,13 +124,30 @@ struct Policy {
     calls: Vec<Call>,
 }
 
+/// What annotations ask for beside the policy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extra<'a> {
+    /// The agent's socket, where the policy names none.
+    pub receiver: Option<&'a Path>,
+    /// A name that nobody knows is an error.
+    pub fail_unknown_syscall: bool,
+}
+
 /// Compiles a policy for a kernel of the `native` architecture. Every problem is pushed with its place, and then
 /// there is no filter.
-pub fn compile(policy: &LinuxSeccomp, native: Architecture, problems: &mut Vec<Problem>) -> Option<Filter> {
+pub fn compile(
+    policy: &LinuxSeccomp,
+    extra: Extra<'_>,
+    native: Architecture,
+    problems: &mut Vec<Problem>,
+) -> Option<Filter> {
     let known = problems.len();
     let entries = policy.syscalls().as_deref().unwrap_or_default();
     let notify = entries.iter().any(|entry| entry.action() == LinuxSeccompAction::ScmpActNotify);
-    check_notify(policy, notify, problems);
+    check_notify(policy, extra, notify, problems);
+    if extra.fail_unknown_syscall {
+        check_names(entries, problems);
+    }
     check_architectures(policy.architectures().as_deref().unwrap_or_default(), problems);
     let checked = Policy::new(policy, entries, problems);
     if problems.len() > known {
@@ -151,7 +168,7 @@ pub fn compile(policy: &LinuxSeccomp, native: Architecture, problems: &mut Vec<P
         program,
         flags: flags(policy.flags().as_deref(), notify),
         notify,
-        listener_path: policy.listener_path().clone().filter(|_| notify),
+        listener_path: listener_path(policy, extra).filter(|_| notify).map(Path::to_owned),
         listener_metadata: policy.listener_metadata().clone().filter(|_| notify),
     })
 }
@@ -159,10 +176,22 @@ pub fn compile(policy: &LinuxSeccomp, native: Architecture, problems: &mut Vec<P
 const SECCOMP: &str = "linux.seccomp";
 const SYSCALLS: ConfigPath = ConfigPath::new("linux.seccomp.syscalls");
 
-fn check_notify(policy: &LinuxSeccomp, notify: bool, problems: &mut Vec<Problem>) {
+fn listener_path<'a>(policy: &'a LinuxSeccomp, extra: Extra<'a>) -> Option<&'a Path> {
+    policy.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty()).or(extra.receiver)
+}
+
+fn check_names(entries: &[LinuxSyscall], problems: &mut Vec<Problem>) {
+    for (index, entry) in entries.iter().enumerate() {
+        for (at, name) in entry.names().iter().enumerate().filter(|(_, name)| architectures::find(name).is_none()) {
+            let place = SYSCALLS.index(index).field("names").index(at);
+            problems.push(Problem::new(place, format!("unknown system call {name:?}")));
+        }
+    }
+}
+
+fn check_notify(policy: &LinuxSeccomp, extra: Extra<'_>, notify: bool, problems: &mut Vec<Problem>) {
     let mut problem = |field, message| problems.push(Problem::new(ConfigPath::new(SECCOMP).field(field), message));
-    let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
-    let no_path = policy.listener_path().as_ref().is_none_or(is_empty);
+    let no_path = listener_path(policy, extra).is_none();
     let no_metadata = policy.listener_metadata().as_ref().is_none_or(String::is_empty);
     if policy.default_action() == LinuxSeccompAction::ScmpActNotify {
         problem(

@@ -2,35 +2,35 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, exits, holds, same};
+use super::{Case, EVERY, ROOTFUL, exits, holds, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
 pub const CASES: &[Case] = &[
-    Case { name: "error_missing_program", check: missing_program },
-    Case { name: "error_not_executable", check: not_executable },
-    Case { name: "error_missing_interpreter", check: missing_interpreter },
-    Case { name: "error_start_reports_it", check: start_reports_it },
-    Case { name: "error_limit_that_cannot_be_set", check: limit_that_cannot_be_set },
-    Case { name: "error_unknown_sysctl", check: unknown_sysctl },
-    Case { name: "error_leaves_no_container", check: leaves_no_container },
-    Case { name: "error_detached", check: detached },
+    Case { name: "error_missing_program", by: EVERY, check: missing_program },
+    Case { name: "error_not_executable", by: EVERY, check: not_executable },
+    Case { name: "error_missing_interpreter", by: EVERY, check: missing_interpreter },
+    Case { name: "error_start_reports_it", by: EVERY, check: start_reports_it },
+    Case { name: "error_limit_that_cannot_be_set", by: ROOTFUL, check: limit_that_cannot_be_set },
+    Case { name: "error_unknown_sysctl", by: EVERY, check: unknown_sysctl },
+    Case { name: "error_leaves_no_container", by: EVERY, check: leaves_no_container },
+    Case { name: "error_detached", by: EVERY, check: detached },
 ];
 
 /// 127, with and without a slash in the name, and the name is in the message.
-fn missing_program(e: &Engine) -> Result<()> {
+fn missing_program(e: &dyn Engine) -> Result<()> {
     for program in ["nowhere", "/bin/nowhere"] {
-        let outcome = e.podman(&format!("run --rm --network none {NAME} {program}"))?;
+        let outcome = e.call(&format!("run --rm --network none {NAME} {program}"))?;
         exits(&outcome, 127)?;
         holds(&outcome.err, program)?;
-        holds(outcome.err, "Error: ")?;
+        holds(outcome.err, "Error")?;
     }
     Ok(())
 }
 
-fn not_executable(e: &Engine) -> Result<()> {
+fn not_executable(e: &dyn Engine) -> Result<()> {
     for program in ["not-executable", "/bin/not-executable", "/etc"] {
-        let outcome = e.podman(&format!("run --rm --network none {NAME} {program}"))?;
+        let outcome = e.call(&format!("run --rm --network none {NAME} {program}"))?;
         // runc looks `not-executable` up in PATH, where only executable files count, so podman gets 127 from it.
         if program == "not-executable" && outcome.code == 127 {
             continue;
@@ -42,46 +42,46 @@ fn not_executable(e: &Engine) -> Result<()> {
 }
 
 /// Only execve can tell that `#!` names nothing; the failure must still reach podman, when it starts at the latest.
-fn missing_interpreter(e: &Engine) -> Result<()> {
-    let outcome = e.podman(&format!("run --rm --network none {NAME} /bin/no-interpreter"))?;
+fn missing_interpreter(e: &dyn Engine) -> Result<()> {
+    let outcome = e.call(&format!("run --rm --network none {NAME} /bin/no-interpreter"))?;
     ensure!(outcome.code != 0, "success?");
     holds(outcome.err, "no such file or directory")
 }
 
-fn start_reports_it(e: &Engine) -> Result<()> {
+fn start_reports_it(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("create --name broken --network none {NAME} /bin/nowhere"))?;
-    let outcome = e.podman("start broken")?;
+    let outcome = e.call("start broken")?;
     ensure!(outcome.code != 0, "started?");
     holds(&outcome.err, "/bin/nowhere")?;
     holds(outcome.err, "no such file or directory")
 }
 
 /// Above fs.nr_open setrlimit(2) says EPERM whatever the capabilities are, and podman shows that text.
-fn limit_that_cannot_be_set(e: &Engine) -> Result<()> {
+fn limit_that_cannot_be_set(e: &dyn Engine) -> Result<()> {
     let above: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open")?.trim().parse::<u64>()? + 1;
     let ulimits = format!("--ulimit nofile={above}:{above} --ulimit nproc=1000:1000");
-    let outcome = e.podman(&format!("run --rm --network none {ulimits} {NAME} true"))?;
-    exits(&outcome, 126)?;
+    let outcome = e.call(&format!("run --rm --network none {ulimits} {NAME} true"))?;
+    exits(&outcome, if e.is_docker() { 125 } else { 126 })?;
     holds(&outcome.err, "operation not permitted")?;
     holds(outcome.err, "rlimit")
 }
 
-fn unknown_sysctl(e: &Engine) -> Result<()> {
-    let outcome = e.podman(&format!("run --rm --network none --sysctl net.ipv4.nowhere=1 {NAME} true"))?;
+fn unknown_sysctl(e: &dyn Engine) -> Result<()> {
+    let outcome = e.call(&format!("run --rm --network none --sysctl net.ipv4.nowhere=1 {NAME} true"))?;
     ensure!(outcome.code != 0, "success?");
     holds(&outcome.err, "nowhere")?;
     holds(outcome.err, "no such file or directory")
 }
 
 /// A failed create leaves nothing that podman or the runtime would list.
-fn leaves_no_container(e: &Engine) -> Result<()> {
-    e.podman(&format!("run --rm --network none {NAME} /bin/nowhere"))?;
+fn leaves_no_container(e: &dyn Engine) -> Result<()> {
+    e.call(&format!("run --rm --network none {NAME} /bin/nowhere"))?;
     same(e.ok("ps --all --quiet")?, "")?;
-    same(e.inside(&[&e.runtime.to_string_lossy(), "list", "--quiet"])?.out, "")
+    same(e.runtime(&["list", "--quiet"])?.out, "")
 }
 
-fn detached(e: &Engine) -> Result<()> {
-    let outcome = e.podman(&format!("run -d --network none {NAME} /bin/nowhere"))?;
+fn detached(e: &dyn Engine) -> Result<()> {
+    let outcome = e.call(&format!("run -d --network none {NAME} /bin/nowhere"))?;
     exits(&outcome, 127)?;
     holds(outcome.err, "/bin/nowhere")
 }

@@ -2,13 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Case, exits, same};
+use super::{Case, PODMAN, PODMANS, exits, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
-pub const CASES: &[Case] = &[Case { name: "pod", check: pod }, Case { name: "pod_shared_pid", check: shared_pid }];
+pub const CASES: &[Case] =
+    &[Case { name: "pod", by: PODMANS, check: pod }, Case { name: "pod_shared_pid", by: PODMAN, check: shared_pid }];
 
-fn pod(e: &Engine) -> Result<()> {
+fn pod(e: &dyn Engine) -> Result<()> {
     e.ok("pod create --name pod --hostname podhost")?;
     e.ok(&format!("run -d --pod pod --name one {NAME} sleep 50"))?;
     let script = "hostname; for kind in net ipc uts pid; do readlink /proc/self/ns/$kind; done";
@@ -20,11 +21,11 @@ fn pod(e: &Engine) -> Result<()> {
     ensure!(one[4] != two[4], "the pid namespace is shared");
     e.ok("pod stop --time 0 pod")?;
     e.ok("pod start pod")?;
-    exits(&e.podman("exec one true")?, 0)?;
+    exits(&e.call("exec one true")?, 0)?;
     e.ok("pod rm --force --time 0 pod").map(drop)
 }
 
-fn shared_pid(e: &Engine) -> Result<()> {
+fn shared_pid(e: &dyn Engine) -> Result<()> {
     e.ok("pod create --name pod --share pid,net,ipc,uts")?;
     let first = e.ok(&format!("run --rm --pod pod {NAME} cat /proc/1/comm"))?;
     same(first, "catatonit")?;

@@ -2,39 +2,26 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::{Case, exits, same};
+use super::{Case, EVERY, ROOTFUL, exits, has_shares, limit, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
 pub const CASES: &[Case] = &[
-    Case { name: "memory_pids_cpus", check: memory_pids_cpus },
-    Case { name: "memory_seen_inside", check: memory_seen_inside },
-    Case { name: "memory_oom", check: memory_oom },
-    Case { name: "pids_limit_in_force", check: pids_limit_in_force },
-    Case { name: "cpu_shares_and_cpuset", check: cpu_shares_and_cpuset },
-    Case { name: "cgroup_parent", check: cgroup_parent },
-    Case { name: "ulimit", check: ulimit },
-    Case { name: "oom_score_adj", check: oom_score_adj },
-    Case { name: "shm_size", check: shm_size },
-    Case { name: "sysctl", check: sysctl },
+    Case { name: "memory_pids_cpus", by: ROOTFUL, check: memory_pids_cpus },
+    Case { name: "memory_seen_inside", by: ROOTFUL, check: memory_seen_inside },
+    Case { name: "memory_oom", by: ROOTFUL, check: memory_oom },
+    Case { name: "pids_limit_in_force", by: ROOTFUL, check: pids_limit_in_force },
+    Case { name: "cpu_shares_and_cpuset", by: ROOTFUL, check: cpu_shares_and_cpuset },
+    Case { name: "cgroup_parent", by: ROOTFUL, check: cgroup_parent },
+    Case { name: "ulimit", by: EVERY, check: ulimit },
+    Case { name: "oom_score_adj", by: EVERY, check: oom_score_adj },
+    Case { name: "shm_size", by: EVERY, check: shm_size },
+    Case { name: "sysctl", by: EVERY, check: sysctl },
 ];
 
-/// The value that the cgroup of `pid` holds: `v1` is a controller and its file, `v2` the file of the one hierarchy.
-fn limit(pid: i32, v1: (&str, &str), v2: &str) -> Result<String> {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    // cgroups(7): hierarchy-ID:controllers:path
-    let of_v1 = groups.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        controllers.split(',').any(|name| name == v1.0).then(|| format!("/sys/fs/cgroup/{}{path}/{}", v1.0, v1.1))
-    });
-    let of_v2 = || Some(format!("/sys/fs/cgroup{}/{v2}", groups.lines().find_map(|line| line.strip_prefix("0::"))?));
-    let file = of_v1.or_else(of_v2).with_context(|| groups.clone())?;
-    Ok(fs::read_to_string(&file).with_context(|| file)?.trim().to_owned())
-}
-
-fn memory_pids_cpus(e: &Engine) -> Result<()> {
+fn memory_pids_cpus(e: &dyn Engine) -> Result<()> {
     e.start_sh("limited", "--memory 64m --pids-limit 50 --cpus 0.5", "exec sleep 50")?;
     let pid = e.pid("limited")?;
     same(limit(pid, ("memory", "memory.limit_in_bytes"), "memory.max")?, "67108864")?;
@@ -49,7 +36,7 @@ fn memory_pids_cpus(e: &Engine) -> Result<()> {
 }
 
 /// The same limits through the container's own /sys/fs/cgroup.
-fn memory_seen_inside(e: &Engine) -> Result<()> {
+fn memory_seen_inside(e: &dyn Engine) -> Result<()> {
     let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us || \
         cat memory.max pids.max cpu.max";
     let seen = e.sh("--memory 64m --pids-limit 50 --cpus 0.5", script)?;
@@ -58,41 +45,40 @@ fn memory_seen_inside(e: &Engine) -> Result<()> {
 }
 
 /// A process over the limit is killed, and conmon hears of it.
-fn memory_oom(e: &Engine) -> Result<()> {
+fn memory_oom(e: &dyn Engine) -> Result<()> {
     // The container lives on for a moment after the kill, or conmon might miss it.
     let run = format!("run --name greedy --network none --memory 20m --memory-swap 20m {NAME} sh -c");
-    exits(&e.podman_with(&run, &["tail /dev/zero; code=$?; sleep 0.5; exit $code"])?, 137)?;
+    exits(&e.call_with(&run, &["tail /dev/zero; code=$?; sleep 0.5; exit $code"])?, 137)?;
     // conmon 2.1.6 notes it in the file `oom` of its working directory, where this podman does not look.
     let noted = fs::exists(e.path("home/oom"))? || e.ok("inspect --format {{.State.OOMKilled}} greedy")? == "true";
     ensure!(noted, "no out-of-memory event");
     Ok(())
 }
 
-fn pids_limit_in_force(e: &Engine) -> Result<()> {
+fn pids_limit_in_force(e: &dyn Engine) -> Result<()> {
     let script = "for i in 1 2 3 4 5 6 7 8 9; do sleep 5 & done 2>&1; true";
-    let outcome = e.podman_with(&format!("run --rm --network none --pids-limit 4 {NAME} sh -c"), &[script])?;
+    let outcome = e.call_with(&format!("run --rm --network none --pids-limit 4 {NAME} sh -c"), &[script])?;
     super::holds(format!("{}{}", outcome.out, outcome.err), "can't fork")
 }
 
-fn cpu_shares_and_cpuset(e: &Engine) -> Result<()> {
+fn cpu_shares_and_cpuset(e: &dyn Engine) -> Result<()> {
     e.start_sh("placed", "--cpu-shares 512 --cpuset-cpus 0", "exec sleep 50")?;
     let pid = e.pid("placed")?;
-    let shares = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
-    ensure!(["512", "20"].contains(&shares.as_str()), "{shares}");
+    has_shares(pid, 512)?;
     same(limit(pid, ("cpuset", "cpuset.cpus"), "cpuset.cpus")?, "0")?;
     same(super::field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "Cpus_allowed_list")?, "0")
 }
 
-fn cgroup_parent(e: &Engine) -> Result<()> {
+fn cgroup_parent(e: &dyn Engine) -> Result<()> {
     let id = e.start_sh("nested", "--cgroup-parent /libpod_parent/inner", "exec sleep 50")?;
     let groups = fs::read_to_string(format!("/proc/{}/cgroup", e.pid("nested")?))?;
-    let expected = format!("/libpod_parent/inner/libpod-{id}");
+    let expected = format!("/libpod_parent/inner/{}{id}", if e.is_docker() { "" } else { "libpod-" });
     let memory = groups.lines().find(|line| line.contains(":memory:") || line.starts_with("0::/libpod"));
     ensure!(memory.is_some_and(|line| line.ends_with(&expected)), "{groups}");
     Ok(())
 }
 
-fn ulimit(e: &Engine) -> Result<()> {
+fn ulimit(e: &dyn Engine) -> Result<()> {
     let options = "--ulimit nofile=64:128 --ulimit core=0:0 --ulimit nproc=500:600";
     same(
         e.sh(options, "ulimit -Sn; ulimit -Hn; ulimit -c; awk '/processes/ { print $3, $4 }' /proc/self/limits")?,
@@ -101,15 +87,15 @@ fn ulimit(e: &Engine) -> Result<()> {
     same(e.sh("", "ulimit -Sn; ulimit -Hn")?, "20000\n20000")
 }
 
-fn oom_score_adj(e: &Engine) -> Result<()> {
+fn oom_score_adj(e: &dyn Engine) -> Result<()> {
     same(e.sh("--oom-score-adj 500", "cat /proc/self/oom_score_adj")?, "500")
 }
 
-fn shm_size(e: &Engine) -> Result<()> {
+fn shm_size(e: &dyn Engine) -> Result<()> {
     same(e.sh("--shm-size 3m", "df -k /dev/shm | awk 'END { print $2 }'")?, "3072")
 }
 
-fn sysctl(e: &Engine) -> Result<()> {
+fn sysctl(e: &dyn Engine) -> Result<()> {
     let options = "--sysctl kernel.msgmax=4242 --sysctl net.ipv4.ip_default_ttl=42";
     same(e.sh(options, "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl")?, "4242\n42")
 }

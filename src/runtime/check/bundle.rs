@@ -32,6 +32,8 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     if let Some(root) = root(report, &plan) {
         for step in &plan.rootfs.furnish {
             match &step.what {
+                // The container's own cgroup is made before it is bound.
+                What::Mount(mount) if binds_own_cgroup(&plan, mount) => {}
                 What::Mount(mount) => self::mount(report, mount, &root, step.at),
                 What::Node(node) if node.bind && !node.by_runtime => device(report, &node.path, step.at),
                 _ => {}
@@ -86,6 +88,11 @@ fn root(report: &mut Report, plan: &Plan) -> Option<Root> {
             None
         }
     }
+}
+
+fn binds_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
+    let Source::Bind { path, .. } = &mount.source else { return false };
+    plan.cgroup.directories.iter().any(|directory| directory.path == *path)
 }
 
 fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {

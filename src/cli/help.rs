@@ -14,6 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("While it lives", &["exec", "pause", "resume", "update"]),
     ("To see", &["list", "state", "ps", "events"]),
     ("To save", &["checkpoint", "restore"]),
+    ("To understand", &["explain", "check", "trace"]),
     ("Without a container", &["spec", "features"]),
 ];
 
@@ -115,6 +116,27 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("minicon spec --bundle /srv/web", "a shell in new namespaces"),
             ("minicon spec --rootless", "what a user without privileges can run"),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            ("minicon explain /srv/web", "each step of create, start and delete"),
+            ("minicon explain --why --format markdown /srv/web", "with reasons, as tables"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            ("minicon check", "this machine; the first question of a bug report"),
+            ("minicon check --format json /srv/web", "a bundle, for programs; the exit status is 1 if it would fail"),
+        ],
+    ),
+    (
+        "trace",
+        &[
+            ("minicon --trace web.json run --bundle /srv/web web", "records; Perfetto opens web.json"),
+            ("minicon trace web.json", "the tree, and the slowest steps"),
         ],
     ),
     ("features", &[("minicon features | jq .mountOptions", "namespaces, capabilities, mount options and so on")]),

@@ -11,13 +11,13 @@ use crate::support::{Cmd, Test, program, rootfs};
 const USER: u32 = 1000;
 
 /// A bundle that belongs to the user, and a copy of the runtime that the user can reach.
-struct Rootless<'t> {
+pub struct Rootless<'t> {
     test: &'t Test,
     dir: PathBuf,
 }
 
 impl<'t> Rootless<'t> {
-    fn new(test: &'t Test) -> Self {
+    pub fn new(test: &'t Test) -> Self {
         let dir = test.directory("rootless");
         let runtime = dir.join("minicon");
         fs::copy(program(), &runtime).expect("copy the runtime");
@@ -31,7 +31,7 @@ impl<'t> Rootless<'t> {
     }
 
     /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
-    fn runtime(&self, args: &[&str]) -> Cmd {
+    pub fn runtime(&self, args: &[&str]) -> Cmd {
         self.runtime_behind(&[], args)
     }
 
@@ -71,7 +71,7 @@ impl<'t> Rootless<'t> {
         give(&self.dir.join(name));
     }
 
-    fn configure(&self, change: impl FnOnce(&mut Value)) {
+    pub fn configure(&self, change: impl FnOnce(&mut Value)) {
         let file = self.dir.join("config.json");
         let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
         config["process"]["terminal"] = json!(false);

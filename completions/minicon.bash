@@ -16,6 +16,9 @@ _minicon() {
             ",$1")
                 cmd="minicon"
                 ;;
+            minicon,check)
+                cmd="minicon__subcmd__check"
+                ;;
             minicon,checkpoint)
                 cmd="minicon__subcmd__checkpoint"
                 ;;
@@ -30,6 +33,9 @@ _minicon() {
                 ;;
             minicon,exec)
                 cmd="minicon__subcmd__exec"
+                ;;
+            minicon,explain)
+                cmd="minicon__subcmd__explain"
                 ;;
             minicon,features)
                 cmd="minicon__subcmd__features"
@@ -67,8 +73,14 @@ _minicon() {
             minicon,state)
                 cmd="minicon__subcmd__state"
                 ;;
+            minicon,trace)
+                cmd="minicon__subcmd__trace"
+                ;;
             minicon,update)
                 cmd="minicon__subcmd__update"
+                ;;
+            minicon__subcmd__help,check)
+                cmd="minicon__subcmd__help__subcmd__check"
                 ;;
             minicon__subcmd__help,checkpoint)
                 cmd="minicon__subcmd__help__subcmd__checkpoint"
@@ -84,6 +96,9 @@ _minicon() {
                 ;;
             minicon__subcmd__help,exec)
                 cmd="minicon__subcmd__help__subcmd__exec"
+                ;;
+            minicon__subcmd__help,explain)
+                cmd="minicon__subcmd__help__subcmd__explain"
                 ;;
             minicon__subcmd__help,features)
                 cmd="minicon__subcmd__help__subcmd__features"
@@ -121,6 +136,9 @@ _minicon() {
             minicon__subcmd__help,state)
                 cmd="minicon__subcmd__help__subcmd__state"
                 ;;
+            minicon__subcmd__help,trace)
+                cmd="minicon__subcmd__help__subcmd__trace"
+                ;;
             minicon__subcmd__help,update)
                 cmd="minicon__subcmd__help__subcmd__update"
                 ;;
@@ -131,7 +149,7 @@ _minicon() {
 
     case "${cmd}" in
         minicon)
-            opts="-v -h --root --log --log-format --log-level --debug --systemd-cgroup --cgroup-manager --rootless --strict --version --help run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help"
+            opts="-v -h --root --log --log-format --log-level --debug --systemd-cgroup --cgroup-manager --rootless --trace --trace-format --strict --version --help run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -158,6 +176,36 @@ _minicon() {
                     return 0
                     ;;
                 --rootless)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trace-format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        minicon__subcmd__check)
+            opts="-f -h --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -378,6 +426,32 @@ _minicon() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        minicon__subcmd__explain)
+            opts="-f -h --why --format --id --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         minicon__subcmd__features)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -393,8 +467,22 @@ _minicon() {
             return 0
             ;;
         minicon__subcmd__help)
-            opts="run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help"
+            opts="run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        minicon__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -463,6 +551,20 @@ _minicon() {
             return 0
             ;;
         minicon__subcmd__help__subcmd__exec)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        minicon__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -631,6 +733,20 @@ _minicon() {
             return 0
             ;;
         minicon__subcmd__help__subcmd__state)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        minicon__subcmd__help__subcmd__trace)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -893,6 +1009,20 @@ _minicon() {
             return 0
             ;;
         minicon__subcmd__state)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        minicon__subcmd__trace)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_minicon_global_optspecs
-    string join \n root= log= log-format= log-level= debug systemd-cgroup cgroup-manager= rootless= strict v/version h/help
+    string join \n root= log= log-format= log-level= debug systemd-cgroup cgroup-manager= rootless= trace= trace-format= strict v/version h/help
 end
 
 function __fish_minicon_needs_command
@@ -30,6 +30,8 @@ complete -c minicon -n "__fish_minicon_needs_command" -l log-format -d 'Format o
 complete -c minicon -n "__fish_minicon_needs_command" -l log-level -d 'The least grave message that is written: error, warning or debug [default: warning]' -r
 complete -c minicon -n "__fish_minicon_needs_command" -l cgroup-manager -d 'Who makes cgroups: cgroupfs, systemd or disabled (none of its own) [default: cgroupfs]' -r
 complete -c minicon -n "__fish_minicon_needs_command" -l rootless -d 'Tolerate cgroup permission errors: true, false or auto' -r
+complete -c minicon -n "__fish_minicon_needs_command" -l trace -d 'File to append each step to, and how long it took [default: $MINICON_TRACE]' -r -F
+complete -c minicon -n "__fish_minicon_needs_command" -l trace-format -d 'tree, json (lines) or chrome (for Perfetto) [default: by the name: .jsonl, .json]' -r
 complete -c minicon -n "__fish_minicon_needs_command" -l debug -d 'Write messages for debugging, as --log-level debug'
 complete -c minicon -n "__fish_minicon_needs_command" -l systemd-cgroup -d 'Make cgroups through systemd; cgroupsPath is then slice:prefix:name'
 complete -c minicon -n "__fish_minicon_needs_command" -l strict -d 'Refuse what the specification does, also where engines rely on more'
@@ -50,6 +52,9 @@ complete -c minicon -n "__fish_minicon_needs_command" -f -a "ps" -d 'Show the pr
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "events" -d 'Print statistics and out-of-memory events of a container'
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "checkpoint" -d 'Save a running container into files, with criu'
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "restore" -d 'Make a container again from saved files, with criu'
+complete -c minicon -n "__fish_minicon_needs_command" -f -a "explain" -d 'Print, step by step, what create and start will do; does nothing'
+complete -c minicon -n "__fish_minicon_needs_command" -f -a "check" -d 'Tell what would fail on this machine, and the remedy; does nothing'
+complete -c minicon -n "__fish_minicon_needs_command" -f -a "trace" -d 'Draw what --trace has recorded'
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "spec" -d 'Write a config.json to start from'
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "features" -d 'Print what this runtime supports as JSON'
 complete -c minicon -n "__fish_minicon_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -170,26 +175,36 @@ complete -c minicon -n "__fish_minicon_using_subcommand restore" -l no-subreaper
 complete -c minicon -n "__fish_minicon_using_subcommand restore" -l no-pivot -d 'Do not use pivot_root (for an initramfs)'
 complete -c minicon -n "__fish_minicon_using_subcommand restore" -l tcp-close -d 'Restore TCP sockets closed'
 complete -c minicon -n "__fish_minicon_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c minicon -n "__fish_minicon_using_subcommand explain" -s f -l format -d 'text, json or markdown' -r
+complete -c minicon -n "__fish_minicon_using_subcommand explain" -l id -d 'Name that the container would have [default: that of the directory]' -r
+complete -c minicon -n "__fish_minicon_using_subcommand explain" -l why -d 'Add to each step why it is needed, and what to read about it'
+complete -c minicon -n "__fish_minicon_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c minicon -n "__fish_minicon_using_subcommand check" -s f -l format -d 'text or json' -r
+complete -c minicon -n "__fish_minicon_using_subcommand check" -s h -l help -d 'Print help'
+complete -c minicon -n "__fish_minicon_using_subcommand trace" -s h -l help -d 'Print help'
 complete -c minicon -n "__fish_minicon_using_subcommand spec" -s b -l bundle -d 'Directory to write config.json into [default: the current directory]' -r -F
 complete -c minicon -n "__fish_minicon_using_subcommand spec" -s f -l file -d 'File to write instead, over what is there' -r -F
 complete -c minicon -n "__fish_minicon_using_subcommand spec" -l rootless -d 'For a user without privileges'
 complete -c minicon -n "__fish_minicon_using_subcommand spec" -s h -l help -d 'Print help'
 complete -c minicon -n "__fish_minicon_using_subcommand features" -s h -l help -d 'Print help'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "run" -d 'Create and start a container, wait for it and delete it'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "create" -d 'Make a container from a bundle; its program waits for start'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "start" -d 'Start the program of a created container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "kill" -d 'Send a signal to a container\'s init'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "delete" -d 'Remove a stopped container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "exec" -d 'Execute another program in a running container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "pause" -d 'Stop every process of a container where it stands'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "resume" -d 'Let the processes of a paused container go on'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "update" -d 'Change the limits of a container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "list" -d 'List the containers'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "state" -d 'Print the state of a container as JSON'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "ps" -d 'Show the processes of a container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "events" -d 'Print statistics and out-of-memory events of a container'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "checkpoint" -d 'Save a running container into files, with criu'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "restore" -d 'Make a container again from saved files, with criu'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "spec" -d 'Write a config.json to start from'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "features" -d 'Print what this runtime supports as JSON'
-complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore spec features help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "run" -d 'Create and start a container, wait for it and delete it'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "create" -d 'Make a container from a bundle; its program waits for start'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "start" -d 'Start the program of a created container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "kill" -d 'Send a signal to a container\'s init'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "delete" -d 'Remove a stopped container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "exec" -d 'Execute another program in a running container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "pause" -d 'Stop every process of a container where it stands'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "resume" -d 'Let the processes of a paused container go on'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "update" -d 'Change the limits of a container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "list" -d 'List the containers'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "state" -d 'Print the state of a container as JSON'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "ps" -d 'Show the processes of a container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "events" -d 'Print statistics and out-of-memory events of a container'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "checkpoint" -d 'Save a running container into files, with criu'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "restore" -d 'Make a container again from saved files, with criu'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "explain" -d 'Print, step by step, what create and start will do; does nothing'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "check" -d 'Tell what would fail on this machine, and the remedy; does nothing'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "trace" -d 'Draw what --trace has recorded'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "spec" -d 'Write a config.json to start from'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "features" -d 'Print what this runtime supports as JSON'
+complete -c minicon -n "__fish_minicon_using_subcommand help; and not __fish_seen_subcommand_from run create start kill delete exec pause resume update list state ps events checkpoint restore explain check trace spec features help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn bash_completes_commands_and_flags() {
-        assert_eq!(completed(&["minicon", "che"]), ["checkpoint"]);
+        assert_eq!(completed(&["minicon", "checkp"]), ["checkpoint"]);
         assert_eq!(completed(&["minicon", "--cgroup-m"]), ["--cgroup-manager"]);
         assert_eq!(completed(&["minicon", "exec", "--ign"]), ["--ignore-paused"]);
         assert_eq!(completed(&["minicon", "run", "--no-s"]), ["--no-subreaper"]);

@@ -85,6 +85,14 @@ fn every_bundle_does_what_explain_tells() {
                 namespace["path"] = json!(namespace_of(&holder, "net"));
             }
         }
+        // There is no such device here; its steps have a test of their own.
+        if b.config["linux"]["netDevices"].is_object() {
+            b = b.unset("/linux/netDevices");
+        }
+        // Only a host with cgroup v2 alone has the controllers of these.
+        if b.config["linux"]["resources"]["unified"].is_object() && Path::new("/sys/fs/cgroup/memory").exists() {
+            b = b.unset("/linux/resources/unified");
+        }
         agrees(&t, &b, &name);
     }
 }

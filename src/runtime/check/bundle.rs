@@ -30,11 +30,10 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     report.fine("config", format!("valid; {} steps", plan.acts().len()));
     plan.warnings.iter().for_each(|warning| report.warning("config", warning, ""));
     if let Some(root) = root(report, &plan) {
-        // The container's own cgroup is there by then.
-        let is_own = |path: &Path| plan.cgroup.directories.iter().any(|directory| directory.path == path);
         for step in &plan.rootfs.furnish {
             match &step.what {
-                What::Mount(mount) if matches!(&mount.source, Source::Bind { path, .. } if is_own(path)) => {}
+                // The container's own cgroup is made before it is bound.
+                What::Mount(mount) if binds_own_cgroup(&plan, mount) => {}
                 What::Mount(mount) => self::mount(report, mount, &root, step.at),
                 What::Node(node) if node.bind && !node.by_runtime => device(report, &node.path, step.at),
                 _ => {}
@@ -91,6 +90,11 @@ fn root(report: &mut Report, plan: &Plan) -> Option<Root> {
     }
 }
 
+fn binds_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
+    let Source::Bind { path, .. } = &mount.source else { return false };
+    plan.cgroup.directories.iter().any(|directory| directory.path == *path)
+}
+
 fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {
     let target = mount.destination.display();
     match &mount.source {
@@ -117,6 +121,7 @@ fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {
             }
             destination(report, mount, root, true, at);
         }
+        // The container's own cgroup is there by then.
         Source::Existing | Source::OwnCgroup { .. } => {}
     }
 }

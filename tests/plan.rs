@@ -72,7 +72,11 @@ fn every_step_has_a_row_in_the_table() {
         entries("tests/fixtures/captured").into_iter().filter(|path| path.to_string_lossy().ends_with(".config.json"));
     let bundles = entries("bundles").into_iter().map(|bundle| bundle.join("config.json")).filter(|file| file.exists());
     for file in documents.chain(bundles) {
-        let host = if file.to_string_lossy().contains("rootless") { rootless_host() } else { host() };
+        let host = match file.to_string_lossy() {
+            name if name.contains("rootless") => rootless_host(),
+            name if name.contains("unified-limits") => host_of_v2(),
+            _ => host(),
+        };
         for act in plan(&file, &host).expect("it plans").acts() {
             let (_, calls, why) = table::row(&act.id);
             assert!(!calls.is_empty() && why.ends_with('.') || why.ends_with(')'), "{}: {}", file.display(), act.id);

@@ -3,7 +3,8 @@
 
 mod diagnose;
 mod help;
-mod parse;
+#[doc(hidden)] // Public for fuzz/.
+pub mod parse;
 
 use std::path::PathBuf;
 

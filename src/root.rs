@@ -141,7 +141,9 @@ impl Root {
 
     /// runc makes a missing working directory, and images rely on it. If it cannot be made, entering it will tell.
     pub fn make_working_directory(&self, path: &Path) {
-        let _ = self.directory(path);
+        if path != Path::new("/") {
+            let _ = self.directory(path);
+        }
     }
 }
 

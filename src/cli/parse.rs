@@ -78,7 +78,7 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
 }
 
 /// A command with its flags.
-pub fn subcommand(entry: &Entry) -> Command {
+pub(super) fn subcommand(entry: &Entry) -> Command {
     let command = Command::new(entry.name).args_override_self(true).disable_version_flag(true);
     // The flags' own description would be that of their structure.
     (entry.flags)(command).about(entry.about)

@@ -196,7 +196,15 @@ pub fn no_process() -> Error {
 
 /// Removes a state directory and what is in it.
 pub fn forget(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
+    // What it holds as a rule, the record last, so that nothing need be listed; then whatever else there may be.
+    for file in ["exec.fifo", "exec.result", "config.json", "state.json"] {
+        let _ = fs::remove_file(directory.join(file));
+    }
+    let removed = match fs::remove_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(directory),
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::new(format!("remove {}: {error}", directory.display())))
         }

@@ -1,7 +1,8 @@
 //! FURNISH, LEAVE and the steps after: performs `plan.rootfs` on the open root.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -27,6 +28,7 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
     let root = trace::step(|| id::ROOT, || open_root(plan, namespaces, channel))
         .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
+    let mut parent = Parent::default();
     for (index, step) in plan.furnish.iter().enumerate() {
         if let Condition::ContainerHas(path) = step.when
             && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
@@ -34,22 +36,54 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
             trace::skipped(|| id::tree(&step.what));
             continue;
         }
-        let done = trace::step(|| id::tree(&step.what), || furnish_one(plan, &mut root, channel, index, &step.what));
+        if !matches!(step.what, What::Node(_) | What::Link { .. }) {
+            parent = Parent::default(); // a mount may lie over it now
+        }
+        let done = trace::step(
+            || id::tree(&step.what),
+            || furnish_one(plan, &mut root, &mut parent, channel, index, &step.what),
+        );
         done.step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(root)
 }
 
-fn furnish_one(plan: &Rootfs, root: &mut Root, channel: &Channel, index: usize, what: &What) -> Result<()> {
+fn furnish_one(
+    plan: &Rootfs,
+    root: &mut Root,
+    parent: &mut Parent,
+    channel: &Channel,
+    index: usize,
+    what: &What,
+) -> Result<()> {
     match what {
         What::Mount(mount) => match mounts::perform(root, mount, index, channel) {
             Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
             done => done.map(drop),
         },
         What::Node(node) if node.bind => bind_node(root, node, index, channel),
-        What::Node(node) => make_node(root, node),
-        What::Link { path, target, replace } => make_link(root, path, target, *replace),
+        What::Node(node) => make_node(root, parent, node),
+        What::Link { path, target, replace } => make_link(root, parent, path, target, *replace),
         _ => Err(Error::new("this step belongs after the root is entered")),
+    }
+}
+
+/// The directory of the last node or link, kept open for the next one: most are in /dev.
+#[derive(Default)]
+struct Parent {
+    opened: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Parent {
+    fn of<'a>(&mut self, root: &Root, path: &'a Path) -> Result<(&OwnedFd, &'a OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new(format!("{} cannot be a file", path.display())));
+        };
+        let opened = match self.opened.take().filter(|(last, _)| last == parent) {
+            Some(opened) => opened,
+            None => (parent.to_owned(), root.directory(parent)?),
+        };
+        Ok((&self.opened.insert(opened).1, name))
     }
 }
 
@@ -100,23 +134,23 @@ pub fn ask_for_mount(channel: &Channel, step: Option<usize>) -> Result<OwnedFd> 
 
 /// A node that is there already must be the device that is asked for: "If a file already exists at path that does not
 /// match the requested device, the runtime MUST generate an error" (config-linux.md, Devices).
-fn make_node(root: &Root, node: &Node) -> Result<()> {
-    let (parent, name) = root.parent(&node.path)?;
+fn make_node(root: &Root, parent: &mut Parent, node: &Node) -> Result<()> {
+    let (parent, name) = parent.of(root, &node.path)?;
     let kind = FileType::from_raw_mode(node.kind);
     let device = rustix::fs::makedev(node.major, node.minor);
-    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+    match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(node.mode), device) {
         Err(Errno::EXIST) => {
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let there = call!("fstatat"(name.display()) => rustix::fs::statat(&parent, name, flags))?;
+            let there = call!("fstatat"(name.display()) => rustix::fs::statat(parent, name, flags))?;
             return check_node(node, &there);
         }
-        made => call!("mknodat"(sys::Fd(&parent), name.display()) => made)?,
+        made => call!("mknodat"(sys::Fd(parent), name.display()) => made)?,
     }
     if node.uid != 0 || node.gid != 0 {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         call!("fchownat"(name.display(), node.uid, node.gid)
-            => rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags))?;
+            => rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags))?;
     }
     Ok(())
 }
@@ -150,12 +184,12 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
     Err(Error::new(message))
 }
 
-fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()> {
-    let (parent, name) = root.parent(path)?;
-    match rustix::fs::symlinkat(target, &parent, name) {
+fn make_link(root: &Root, parent: &mut Parent, path: &Path, target: &str, replace: bool) -> Result<()> {
+    let (parent, name) = parent.of(root, path)?;
+    match rustix::fs::symlinkat(target, parent, name) {
         Err(Errno::EXIST) if replace => {
-            call!("unlinkat"(name.display()) => rustix::fs::unlinkat(&parent, name, AtFlags::empty()))?;
-            call!("symlinkat"(target, name.display()) => rustix::fs::symlinkat(target, &parent, name))
+            call!("unlinkat"(name.display()) => rustix::fs::unlinkat(parent, name, AtFlags::empty()))?;
+            call!("symlinkat"(target, name.display()) => rustix::fs::symlinkat(target, parent, name))
         }
         Err(Errno::EXIST) => Ok(()),
         made => call!("symlinkat"(target, name.display()) => made),
@@ -252,12 +286,17 @@ fn make_console(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
 #[derive(Default)]
 struct Masks {
     empty: Option<OwnedFd>,
+    null: Option<OwnedFd>,
 }
 
 impl Masks {
     fn cover(&mut self, root: &Root, place: OwnedFd) -> Result<()> {
         if !root::is_directory(&root::stat(&place)?) {
-            return mount::attach(mount::clone_tree(null_device(root)?, false)?, place);
+            let null = match self.null.take() {
+                Some(null) => null,
+                None => null_device(root)?,
+            };
+            return mount::attach(mount::clone_tree(self.null.insert(null), false)?, place);
         }
         match &self.empty {
             Some(empty) => mount::attach(mount::clone_tree(empty, false)?, place),

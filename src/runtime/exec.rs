@@ -79,7 +79,7 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container, strict: boo
     let document = with_flags(document, options, config, &mut problems)?;
     let mut host = host::identity();
     host.umask = strict.then(process::umask);
-    host::find_security_modules(&mut host, Some(&document));
+    host::find_rights(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
     let annotations = annotations::plan(config.spec.annotations().as_ref(), &mut problems, &mut Vec::new());

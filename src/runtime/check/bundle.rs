@@ -32,8 +32,7 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     if let Some(root) = root(report, &plan) {
         for step in &plan.rootfs.furnish {
             match &step.what {
-                // The container's own cgroup is made before it is bound.
-                What::Mount(mount) if binds_own_cgroup(&plan, mount) => {}
+                What::Mount(mount) if is_own_cgroup(&plan, mount) => {}
                 What::Mount(mount) => self::mount(report, mount, &root, step.at),
                 What::Node(node) if node.bind && !node.by_runtime => device(report, &node.path, step.at),
                 _ => {}
@@ -51,6 +50,16 @@ pub fn look(report: &mut Report, bundle: &Path, environment: &Environment) {
     }
     hooks(report, &plan);
     rest(report, &plan);
+}
+
+/// Its source will be there by then.
+fn is_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
+    let is_made = |path: &Path| plan.cgroup.directories.iter().any(|directory| directory.path == path);
+    match &mount.source {
+        Source::Bind { path, .. } => is_made(path),
+        Source::OwnCgroup { .. } => true,
+        _ => false,
+    }
 }
 
 fn plan(bundle: &Path, environment: &Environment) -> Result<(Plan, Host)> {
@@ -90,11 +99,6 @@ fn root(report: &mut Report, plan: &Plan) -> Option<Root> {
     }
 }
 
-fn binds_own_cgroup(plan: &Plan, mount: &Mount) -> bool {
-    let Source::Bind { path, .. } = &mount.source else { return false };
-    plan.cgroup.directories.iter().any(|directory| directory.path == *path)
-}
-
 fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {
     let target = mount.destination.display();
     match &mount.source {
@@ -121,7 +125,6 @@ fn mount(report: &mut Report, mount: &Mount, root: &Root, at: ConfigPath) {
             }
             destination(report, mount, root, true, at);
         }
-        // The container's own cgroup is there by then.
         Source::Existing | Source::OwnCgroup { .. } => {}
     }
 }

@@ -117,7 +117,15 @@ pub const CASES: &[Case] = &[
     },
     Case {
         row: "killed for want of memory",
-        provoke: |t| t.bundle(&["true"]).set("/linux/resources/memory", json!({"limit": 100_000})).run(),
+        provoke: |t| {
+            let b = t.bundle(&["true"]).own_rootfs();
+            // Init itself copies this into a file system that counts as memory.
+            fs::create_dir(b.rootfs().join("data")).expect("mkdir");
+            let large = fs::File::create(b.rootfs().join("data/large")).expect("a file");
+            large.set_len(64 << 20).expect("64 MiB");
+            let b = b.mount("tmpfs", "tmpfs", "/data", &["tmpcopyup"]);
+            b.set("/linux/resources/memory", json!({"limit": 4 << 20})).create()
+        },
         first: &["container init ", "(possibly OOM-killed)"],
         config: "linux.resources.memory.limit",
     },

@@ -143,6 +143,14 @@ pub struct Program {
     pub console_size: Option<(u16, u16)>,
 }
 
+impl Program {
+    /// The filter, if it can wait until everything else is done and so be as narrow as it may. Without no_new_privs it needs
+    /// a capability that the program may not have, and an agent must get its descriptor before "created".
+    pub fn last_filter(&self) -> Option<&seccomp::Filter> {
+        self.seccomp.as_ref().filter(|filter| self.identity.no_new_privileges && !filter.notify)
+    }
+}
+
 impl Host {
     /// Whether the runtime makes mounts for a container in a user namespace: it may see sources that the mapped root may
     /// not. Without privileges it has no right to mount, and init sees what its user sees.

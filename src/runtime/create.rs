@@ -345,6 +345,7 @@ impl<'a> Creating<'a> {
             pid: record.init_process_pid,
             bundle: &record.bundle,
             annotations: &record.annotations,
+            environment: &[],
         }
     }
 

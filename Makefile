@@ -16,6 +16,8 @@ QUICK := $(CARGO_TARGET_DIR)/quick/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
 COMPARE := $(CARGO_TARGET_DIR)/quick/compare
 CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
+# What the conformance suite and the published escapes are tried on.
+RUNTIME ?= $(QUICK)
 
 # One static file at a fixed address: nothing to look up or relocate before main, nothing to find inside a container.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
@@ -37,7 +39,8 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo compare nightly clean FORCE conformance conformance-build conformance-coverage \
+	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny test-escapes conformance \
+	conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
 help:
@@ -45,22 +48,62 @@ help:
 	@echo "make test     install what the tests need, and run them all (as root)"
 	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
+	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
+	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
+	@echo "make deny     licences and sources of what is built in; needs cargo-deny"
 	@echo "make vm-shell a shell in such a machine; scripts/vm/run.sh runs any command there"
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
 	@echo "make quick    the same without the slow link: what the tests run"
+	@echo "make install  that, man pages and completions below PREFIX (/usr/local) and DESTDIR"
+	@echo "make deb      a Debian package of the same, with cargo-deb, in build/"
+	@echo "make docs completions  the man pages and completions anew, from the command line that is parsed"
 	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  the tests again, longer"
 	@echo "make clean    remove all that was built"
 
+release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 release: deps-build
 	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC)
 	@scripts/static.sh $(RELEASE)
 
 quick:
 	$(CARGO) rustc --locked --profile quick --bin minicon -- $(STATIC)
+
+# Both are committed, and a test of xtask fails if they are not what these would write.
+docs:
+	$(CARGO) run --locked --quiet -p xtask -- man docs/man
+
+completions:
+	$(CARGO) run --locked --quiet -p xtask -- completions completions
+
+PREFIX ?= /usr/local
+# Where the shells look, below PREFIX.
+BASH_COMPLETIONS := share/bash-completion/completions
+ZSH_COMPLETIONS := share/zsh/site-functions
+FISH_COMPLETIONS := share/fish/vendor_completions.d
+
+# What is installed is what `make release` has left, so that root compiles nothing. DESTDIR for packages.
+install:
+	@test -x $(RELEASE) || { echo "make release first" >&2; exit 1; }
+	install -D -m 755 $(RELEASE) $(DESTDIR)$(PREFIX)/bin/minicon
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -D -m 644 completions/minicon.bash $(DESTDIR)$(PREFIX)/$(BASH_COMPLETIONS)/minicon
+	install -D -m 644 completions/_minicon $(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_minicon
+	install -D -m 644 completions/minicon.fish $(DESTDIR)$(PREFIX)/$(FISH_COMPLETIONS)/minicon.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/minicon $(DESTDIR)$(PREFIX)/$(BASH_COMPLETIONS)/minicon \
+		$(DESTDIR)$(PREFIX)/$(ZSH_COMPLETIONS)/_minicon $(DESTDIR)$(PREFIX)/$(FISH_COMPLETIONS)/minicon.fish \
+		$(patsubst docs/man/%,$(DESTDIR)$(PREFIX)/share/man/man8/%,$(wildcard docs/man/*.8))
+
+# What is in the package is in Cargo.toml, package.metadata.deb.
+deb: release
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo install cargo-deb --locked" >&2; exit 1; }
+	$(CARGO) deb --locked --no-build --no-strip --output build/
 
 probe: $(PROBE)
 
@@ -83,6 +126,7 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --lib --test tidy
+	$(CARGO) test --locked --quiet -p xtask
 	$(CARGO) test --locked --quiet -p conformance --lib
 
 deps:
@@ -118,6 +162,20 @@ test-vm: deps-vm
 	@$(MAKE) quick rootfs
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/vm/test.sh $(VM_TESTS)
 
+# RUNTIME=PROGRAM tries another; TESTS="CVE-2019-5736" a part; UPDATE=1 writes the table in SECURITY.md, RACE=1 runs the
+# racers.
+test-escapes: deps-vm
+	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
+	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)
+
+# TARGETS="plan seccomp" for a part of fuzz/fuzz_targets.
+fuzz:
+	@scripts/fuzz.sh $(or $(TIME),60) $(TARGETS)
+
+# Advisories are a database of their own, fetched if it can be.
+deny:
+	@scripts/deny.sh
+
 # VM_OPTIONS=--systemd for the one with systemd.
 vm-shell: deps-vm
 	@$(SUDO) scripts/vm/run.sh $(VM_OPTIONS)
@@ -134,7 +192,6 @@ compare: deps
 
 # RUNTIME=PROGRAM tests another runtime, STRICT=1 gives it --strict, HIDE_CGROUP2=1 takes the cgroup2 mount of a hybrid
 # host from it, JSON=FILE keeps the results, TESTS="hooks process.user" runs a part.
-RUNTIME ?= $(QUICK)
 CONFORMANCE_FLAGS = --runtime $(RUNTIME) --probe $(PROBE) $(if $(STRICT),--strict) $(if $(HIDE_CGROUP2),--hide-cgroup2) \
 	$(if $(JSON),--json $(JSON))
 
@@ -159,6 +216,7 @@ conformance-spec: conformance-build
 
 nightly: export PROPTEST_CASES := 20000
 nightly: test release
+	@$(MAKE) test-escapes RACE=1
 
 clean:
 	$(CARGO) clean

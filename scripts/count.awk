@@ -8,6 +8,8 @@
 }
 # With one thread the harness has the name of the test on the same line.
 /(^|\.\.\. )skipped: / { skipped++; sub(/^.*skipped: /, "skipped: "); print }
+# What the engines' tests skip is among the ignored already.
+/ \.\.\. ignored, / { line = $0; sub(/^test /, "skipped: ", line); sub(/ \.\.\. ignored, /, ": ", line); print line }
 END {
 	printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped
 }

@@ -1,13 +1,16 @@
 //! Every flag and subcommand; no logic, which is in [`parse`](self::parse()). Names and meanings are runc's, so that
 //! engines notice no difference.
 
+mod diagnose;
 mod help;
-mod parse;
+#[doc(hidden)] // Public for fuzz/.
+pub mod parse;
 
 use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+pub use self::diagnose::{Check, Explain, Trace};
 pub use self::help::{examples_of, tree};
 pub use self::parse::{called, parse};
 
@@ -38,6 +41,12 @@ pub struct Globals {
     /// Tolerate cgroup permission errors: true, false or auto
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub rootless: String,
+    /// File to append each step to, and how long it took [default: $MINICON_TRACE]
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// tree, json (lines) or chrome (for Perfetto) [default: by the name: .jsonl, .json]
+    #[arg(long, value_name = "FORMAT")]
+    pub trace_format: Option<String>,
     /// Refuse what the specification does, also where engines rely on more
     #[arg(long)]
     pub strict: bool,
@@ -444,6 +453,9 @@ pub enum Action {
     List(List),
     Spec(Spec),
     Features(Features),
+    Explain(Explain),
+    Check(Check),
+    Trace(Trace),
     Version,
 }
 
@@ -508,5 +520,20 @@ const ENTRIES: &[Entry] = &[
     entry!("ps", "Show the processes of a container", "a minimum of 1 argument(s)", Ps, Action::Ps),
     entry!("list", "List the containers", "exactly 0 argument(s)", List, Action::List),
     entry!("spec", "Write a config.json to start from", "exactly 0 argument(s)", Spec, Action::Spec),
+    entry!(
+        "explain",
+        "Print, step by step, what create and start will do; does nothing",
+        "a maximum of 1 argument(s)",
+        Explain,
+        Action::Explain
+    ),
+    entry!(
+        "check",
+        "Tell what would fail on this machine, and the remedy; does nothing",
+        "a maximum of 1 argument(s)",
+        Check,
+        Action::Check
+    ),
+    entry!("trace", "Draw what --trace has recorded", EXACTLY_ONE, Trace, Action::Trace),
     entry!("features", "Print what this runtime supports as JSON", "exactly 0 argument(s)", Features, Action::Features),
 ];

@@ -35,7 +35,6 @@ pub fn read_bundle(bundle: &Path, other: Option<&Path>, strict: bool) -> Result<
         // Engines know these words.
         (std::io::ErrorKind::NotFound, None) => {
             Error::new(format!("JSON specification file config.json not found in {}", bundle.display()))
-                .hint("name the bundle with --bundle; `minicon spec` writes a configuration to start from")
         }
         _ => Error::new(format!("read {}: {error}", file.display())),
     })?;
@@ -76,10 +75,8 @@ fn parse_document<T: DeserializeOwned>(text: &[u8], name: &str, process: &str) -
     if let Ok(document) = serde_json::from_slice(text) {
         return Ok((document, Found::default()));
     }
-    let mut value: Value = serde_json::from_slice(text).map_err(|error| {
-        Error::new(format!("{name} is not valid JSON: {error}"))
-            .hint("check it with `jq . FILE`; a comma or quote is missing")
-    })?;
+    let mut value: Value =
+        serde_json::from_slice(text).map_err(|error| Error::new(format!("{name} is not valid JSON: {error}")))?;
     let mut found = Found::default();
     mend(&mut value, process, &mut found);
     serde_path_to_error::deserialize(value).map(|document| (document, found)).map_err(|error| {

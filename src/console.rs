@@ -1,7 +1,6 @@
 //! Terminals: the container's pty, handing its master to an engine, and relaying it to ours.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -11,6 +10,7 @@ use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
 use crate::call;
 use crate::error::{Context, Error, Result};
+use crate::hints;
 use crate::sys::{self, channel, path};
 
 /// A new pseudo terminal.
@@ -25,7 +25,6 @@ pub struct Pty {
 /// Makes a pty in the container's own devpts; the working root is the container's by now. The slave is taken from the
 /// master by `TIOCGPTPEER`, never by a name that the container could have replaced (CVE-2025-52565).
 pub fn open_pty(size: Option<(u16, u16)>) -> Result<Pty> {
-    let hint = "the container needs /dev/pts: mounts should have {\"destination\": \"/dev/pts\", \"type\": \"devpts\"}";
     let opened = || {
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let ptmx = Path::new("/dev/pts/ptmx");
@@ -39,7 +38,7 @@ pub fn open_pty(size: Option<(u16, u16)>) -> Result<Pty> {
         }
         Ok(Pty { master, slave })
     };
-    opened().step(|| "open a pseudo terminal").hint(hint)
+    opened().step(|| "open a pseudo terminal").hint(hints::DEVPTS)
 }
 
 /// The multiplexer is the character device 5:2 on a devpts, whatever its name says.
@@ -67,17 +66,7 @@ pub struct ConsoleSocket(OwnedFd);
 impl ConsoleSocket {
     /// Connects before anything is made, so that a wrong path costs nothing.
     pub fn connect(socket: &Path) -> Result<ConsoleSocket> {
-        let is_socket = std::fs::metadata(socket).is_ok_and(|meta| meta.file_type().is_socket());
-        connect(socket)
-            .map(ConsoleSocket)
-            .step(|| format!("connect to the console socket {}", socket.display()))
-            .map_err(|error| {
-                if is_socket {
-                    error
-                } else {
-                    error.hint("--console-socket takes an AF_UNIX socket that somebody listens on")
-                }
-            })
+        connect(socket).map(ConsoleSocket).step(|| format!("connect to the console socket {}", socket.display()))
     }
 
     /// Hands the master over: one byte at least, with the descriptor attached, as engines expect.

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hints;
+
 /// What every fallible function of minicon returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -68,11 +70,7 @@ impl Error {
         debug_assert!(!problems.is_empty());
         let more = if problems.is_empty() { Vec::new() } else { problems.split_off(1) };
         let Some(first) = problems.pop() else { return Error::new("the configuration is not valid") };
-        let message = match more.len() {
-            0 => first.message,
-            n => format!("{} (and {n} more)", first.message),
-        };
-        Error(Box::new(Record { message, at: Some(first.at), more, ..Record::default() }))
+        Error(Box::new(Record { message: first.message, at: Some(first.at), more, ..Record::default() }))
     }
 
     /// Says what was being done. The innermost step wins: it is the most exact.
@@ -102,6 +100,13 @@ impl Error {
         self
     }
 
+    /// Says what may help, before what a deeper hint says.
+    #[must_use]
+    pub fn hint_first(mut self, hint: &str) -> Self {
+        self.0.hint = Some(self.0.hint.map_or_else(|| hint.to_owned(), |deeper| format!("{hint}; {deeper}")));
+        self
+    }
+
     /// The errno of the failed call, if a call failed.
     pub fn errno(&self) -> Option<rustix::io::Errno> {
         self.0.call.as_ref().map(|call| rustix::io::Errno::from_raw_os_error(call.errno))
@@ -115,6 +120,13 @@ impl Error {
     /// The place in `config.json`, if one asked for what failed.
     pub fn config_path(&self) -> Option<&str> {
         self.0.at.as_deref()
+    }
+
+    /// What is wrong with the configuration, one problem each; none if it is something else that failed.
+    pub fn problems(&self) -> Vec<Problem> {
+        let Record { step, message, at: Some(at), call: None, more, .. } = &*self.0 else { return Vec::new() };
+        let first = step.is_empty().then(|| Problem::new(at, message));
+        first.into_iter().chain(more.iter().cloned()).collect()
     }
 
     /// The first line, which stands alone: engines show only that.
@@ -134,7 +146,10 @@ impl Error {
         if record.step.is_empty() && record.call.is_none() {
             part(record.at.as_deref().unwrap_or_default());
         }
-        part(&record.message);
+        match record.more.len() {
+            0 => part(&record.message),
+            count => part(&format!("{} (and {count} more)", record.message)),
+        }
         if let Some(call) = &record.call {
             part(&call.to_string());
         }
@@ -174,56 +189,13 @@ impl Error {
         fields
     }
 
-    fn effective_hint(&self) -> Option<String> {
-        let record = &self.0;
-        record.hint.clone().or_else(|| record.call.as_ref().and_then(hint_for).map(str::to_owned))
+    /// The hint that the step gave, or else the one in the table.
+    pub fn effective_hint(&self) -> Option<String> {
+        let Record { step, message, at, call, hint, .. } = &*self.0;
+        let at = at.as_deref().unwrap_or_default();
+        let failure = || hints::Failure { step, message, at, call: call.as_ref() };
+        hint.clone().or_else(|| hints::find(failure()).map(|row| row.hint.to_owned()))
     }
-}
-
-/// The hints that hold wherever a call fails in this way. A step that knows more says so itself.
-const HINTS: &[(&str, rustix::io::Errno, &str)] = {
-    use rustix::io::Errno;
-    &[
-        (
-            "clone3",
-            Errno::NOSPC,
-            "the limit of nested or existing namespaces is reached; see /proc/sys/user/max_*_namespaces",
-        ),
-        ("clone3", Errno::AGAIN, "a limit on processes is reached; see pids.max of the cgroup and RLIMIT_NPROC"),
-        (
-            "clone3",
-            Errno::PERM,
-            "creating namespaces needs CAP_SYS_ADMIN, or a new user namespace (linux.namespaces: user)",
-        ),
-        (
-            "clone3",
-            Errno::BUSY,
-            "the cgroup has controllers enabled for its children, so it takes no process itself: see cgroups(7), \
-             no internal processes",
-        ),
-        ("clone3", Errno::OPNOTSUPP, "the cgroup is threaded, or its parent is: a process can only join a domain"),
-        (
-            "execve",
-            Errno::NOEXEC,
-            "not an executable format that this kernel knows: wrong architecture, or a script without a #! line",
-        ),
-        (
-            "execve",
-            Errno::NOENT,
-            "the program exists, so its interpreter (the #! line or the ELF loader) is missing in the container",
-        ),
-        ("execve", Errno::ACCESS, "the program or its interpreter is not executable, or its mount is noexec"),
-        ("mkdir", Errno::ROFS, "the file system is read-only; create the directory in the image, or mount there first"),
-        ("prlimit64", Errno::PERM, "raising a hard limit needs CAP_SYS_RESOURCE"),
-        ("pivot_root", Errno::INVAL, "pivot_root cannot leave an initramfs; use --no-pivot there"),
-    ]
-};
-
-fn hint_for(call: &Call) -> Option<&'static str> {
-    HINTS
-        .iter()
-        .find(|(name, errno, _)| *name == call.name && errno.raw_os_error() == call.errno)
-        .map(|(_, _, hint)| *hint)
 }
 
 impl fmt::Display for Call {

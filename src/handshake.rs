@@ -4,7 +4,7 @@
 //! runtime (create)                                  init
 //! reserve the id; the gate's two fifos, opened
 //! clone3(new namespaces, into the cgroup) ------->   joins its v1 cgroups, holds
-//! record pid and start time on disk
+//! record pid and start time on disk; have systemd take it into a unit, if asked to
 //! id maps, cgroup limits, resctrl, oom score; network devices
 //! Proceed --------------------------------------->   enter: join namespaces by path, time offsets, hostname
 //!                                                    furnish: build the root while the host tree is still visible

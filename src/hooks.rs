@@ -22,7 +22,9 @@ use crate::call;
 use crate::container::status::Status;
 use crate::error::{Context, Error, Result};
 use crate::plan::hooks::{Hook, HookKind, Hooks};
+use crate::plan::steps::id;
 use crate::sys::signal;
+use crate::trace;
 
 /// The state of runtime.md, as hooks get it. The pid is the one that this side sees.
 #[derive(Debug, Serialize)]
@@ -90,7 +92,7 @@ pub fn run_all(hooks: &Hooks, kind: HookKind, state: &State<'_>, output: &Output
 
 /// Runs one hook to its end.
 pub fn run_one(hook: &Hook, kind: HookKind, index: usize, state: &State<'_>, output: &Output) -> Result<()> {
-    run(hook, state, output).map_err(|error| {
+    trace::step(|| id::hook(kind, index), || run(hook, state, output)).map_err(|error| {
         let text = format!("error running {} hook #{index}: {}", kind.name(), error.headline());
         Error::new(text).step(format!("{} hook {}", kind.name(), hook.path.display())).at(hook.at)
     })

@@ -9,7 +9,7 @@ use rustix::thread::CapabilitySet;
 use crate::cgroup;
 use crate::config::Config;
 use crate::error::Result;
-use crate::plan::Host;
+use crate::plan::{self, Host};
 use crate::resctrl;
 use crate::sys::file;
 
@@ -17,7 +17,7 @@ use crate::sys::file;
 pub fn probe(config: &Config) -> Result<Host> {
     let label = config.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
     let mut host = identity();
-    find_security_modules(&mut host, config.spec.process().as_ref());
+    find_rights(&mut host, config.spec.process().as_ref());
     host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
     host.cgroups = cgroup::probe()?;
     host.resctrl =
@@ -25,9 +25,11 @@ pub fn probe(config: &Config) -> Result<Host> {
     Ok(host)
 }
 
-/// Which security modules are enabled, of those that a process wants a label from.
-pub fn find_security_modules(host: &mut Host, process: Option<&Process>) {
+/// Which capabilities we have to give, of those that a process wants, and which security modules are enabled, of those
+/// that it wants a label from.
+pub fn find_rights(host: &mut Host, process: Option<&Process>) {
     let Some(process) = process else { return };
+    host.bounding_capabilities = bounding_capabilities(process);
     host.selinux = process.selinux_label().is_some() && selinux_is_enabled();
     host.apparmor = process.apparmor_profile().is_some()
         && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y"));
@@ -45,7 +47,6 @@ pub fn identity() -> Host {
         in_user_namespace,
         rootless: user.0 != 0 || in_user_namespace,
         user,
-        bounding_capabilities: bounding_capabilities(),
         seccomp_receiver: std::env::var_os("RUN_OCI_SECCOMP_RECEIVER")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute()),
@@ -59,9 +60,18 @@ fn is_in_user_namespace() -> bool {
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// PR_CAPBSET_READ of each: together a third of what the kernel takes to write /proc/self/status.
-fn bounding_capabilities() -> u64 {
-    let is_in = |bit| rustix::thread::capability_is_in_bounding_set(CapabilitySet::from_bits_retain(bit));
-    let known = (0..u64::BITS).map_while(|number| Some((1 << number, is_in(1 << number).ok()?)));
-    known.filter(|(_, is_in)| *is_in).fold(0, |mask, (bit, _)| mask | bit)
+/// PR_CAPBSET_READ of each that is named: together a fraction of what the kernel takes to write /proc/self/status.
+fn bounding_capabilities(process: &Process) -> u64 {
+    let given = process.capabilities().iter();
+    let sets = given.flat_map(|c| [c.bounding(), c.effective(), c.permitted(), c.inheritable(), c.ambient()]);
+    let mut named = sets.flatten().flatten().fold(0, |mask, capability| mask | plan::identity::bit(*capability));
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if named & (1 << number) != 0
+            && !rustix::thread::capability_is_in_bounding_set(capability).is_ok_and(|is_in| is_in)
+        {
+            named &= !(1 << number);
+        }
+    }
+    named
 }

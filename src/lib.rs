@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod hints;
 pub mod log;
 #[allow(unsafe_code)]
 pub mod sys;
@@ -16,6 +17,7 @@ pub mod sys;
 pub mod config;
 pub mod host;
 pub mod plan;
+pub mod trace;
 
 pub mod dbus;
 

@@ -90,7 +90,7 @@ impl Root {
         self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS, 0).map_err(|error| match error.errno() {
             Some(Errno::LOOP | Errno::NOTDIR) => {
                 let message = format!("{} must be an ordinary directory in the image, not a link", path.display());
-                Error::new(message).hint("a link there could lead writes of the runtime astray (CVE-2019-19921)")
+                Error::new(message)
             }
             _ => error,
         })
@@ -152,7 +152,9 @@ impl Root {
 
     /// runc makes a missing working directory, and images rely on it. If it cannot be made, entering it will tell.
     pub fn make_working_directory(&self, path: &Path) {
-        let _ = self.directory(path);
+        if path != Path::new("/") {
+            let _ = self.directory(path);
+        }
     }
 }
 

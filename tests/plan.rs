@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use minicon::config;
 use minicon::plan::cgroup::{CgroupHost, Hierarchy, Unified};
 use minicon::plan::rootfs::What;
+use minicon::plan::steps::table;
 use minicon::plan::{Host, Plan, Request};
 
 /// A host as this project's first machines were: cgroup v1 controllers with limits, hugetlb in the cgroup2 tree.
@@ -62,6 +63,21 @@ fn entries(directory: &str) -> Vec<PathBuf> {
         fs::read_dir(directory).expect("a directory").flatten().map(|entry| entry.path()).collect();
     entries.sort();
     entries
+}
+
+/// Each step of what engines ask for, and of the examples, has its calls and a reason.
+#[test]
+fn every_step_has_a_row_in_the_table() {
+    let documents =
+        entries("tests/fixtures/captured").into_iter().filter(|path| path.to_string_lossy().ends_with(".config.json"));
+    let bundles = entries("bundles").into_iter().map(|bundle| bundle.join("config.json")).filter(|file| file.exists());
+    for file in documents.chain(bundles) {
+        let host = if file.to_string_lossy().contains("rootless") { rootless_host() } else { host() };
+        for act in plan(&file, &host).expect("it plans").acts() {
+            let (_, calls, why) = table::row(&act.id);
+            assert!(!calls.is_empty() && why.ends_with('.') || why.ends_with(')'), "{}: {}", file.display(), act.id);
+        }
+    }
 }
 
 /// `UPDATE=1 cargo test --test plan` rewrites the golden files; the diff is then for you to read.
@@ -214,7 +230,8 @@ fn a_plan_needs_no_process_but_what_is_beside_it_is_checked() {
     let linux = serde_json::json!({"namespaces": [{"type": "mount"}]});
     let planned = plan_of(&none, &linux, &host()).expect("it plans");
     assert!(planned.program.is_none());
-    assert!(planned.to_string().contains("refuse, as there is no program"));
+    let acts = planned.acts();
+    assert!(acts.iter().any(|act| act.id == "nobody") && acts.iter().all(|act| act.stage.command() != "start"));
     let linux = serde_json::json!({"namespaces": [{"type": "mount"}],
         "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}});
     let error = plan_of(&none, &linux, &host()).expect_err("the policy is wrong");

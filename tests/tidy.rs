@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
             "log",
             "netlink",
             "resctrl",
+            "trace",
         ];
         let reached = layers.iter().any(|layer| source.names(&format!("crate::{layer}")));
         source.is_under("src/plan/") && (reached || source.names("host::probe") || source.names("crate::host"))

@@ -11,12 +11,16 @@ log=build/vm/test.log
 guests=${VM_GUESTS:-minimal systemd}
 : "${MINICON:?names the program to test}"
 
-built=$(cargo test --locked --no-run --test cli --message-format=json-render-diagnostics |
-	jq -r 'select(.profile.test? and .target.name == "cli").executable')
+build() {
+	cargo test --locked --no-run --test "$1" --message-format=json-render-diagnostics |
+		jq -r --arg name "$1" 'select(.profile.test? and .target.name == $name).executable'
+}
+built=$(build cli)
+escapes=$(build escapes)
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 
 # Of the variables that the tests look at, those that hold there too. An emulated processor takes its time.
-environment=("MINICON=$MINICON" "PROBE=${PROBE:-}" "TEST_PATIENCE=6")
+environment=("MINICON=$MINICON" "PROBE=${PROBE:-}" "TEST_PATIENCE=6" "ESCAPES=$escapes")
 for name in CI RUST_BACKTRACE; do
 	if [ -n "${!name:-}" ]; then environment+=("$name=${!name}"); fi
 done
@@ -26,7 +30,7 @@ if [ "$(id -u)" != 0 ]; then sudo='sudo --preserve-env'; fi
 : >"$log"
 failed=0
 for guest in $guests; do
-	options=(--timeout 300 --show "$PWD" --show "$target" --log "build/vm/$guest.console")
+	options=(--timeout 480 --show "$PWD" --show "$target" --log "build/vm/$guest.console")
 	if [ "$guest" = systemd ]; then options+=(--systemd); fi
 	echo "==> the $guest guest" | tee -a "$log"
 	status=0

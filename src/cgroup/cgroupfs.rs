@@ -13,6 +13,8 @@ use super::{Cgroup, Member, Presence, files};
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Directory, Version, When};
+use crate::plan::steps::id;
+use crate::trace::{self, Outcome};
 
 impl Cgroup {
     /// Makes the directories of a plan, with their parents, ready to be joined. On failure everything that was made
@@ -27,9 +29,9 @@ impl Cgroup {
                 continue;
             }
             let limited = plan.writes.iter().any(|write| write.directory == new.cgroup.members.len());
-            new.add(directory, limited)?;
+            trace::conditional(|| id::directory(directory), || new.add(directory, limited))?;
         }
-        new.cgroup.refuse_occupied()?;
+        new.cgroup.refuse_occupied().at("linux.cgroupsPath")?;
         for (index, directory) in plan.directories.iter().enumerate() {
             let presence = new.cgroup.members[index].presence;
             match directory.version {
@@ -113,7 +115,7 @@ struct Creating {
 }
 
 impl Creating {
-    fn add(&mut self, directory: &Directory, limited: bool) -> Result<()> {
+    fn add(&mut self, directory: &Directory, limited: bool) -> Result<Outcome> {
         let made =
             check_may_join(directory).and_then(|()| make(&directory.path, &directory.mount_point, &mut self.made));
         let presence = match made {
@@ -123,7 +125,7 @@ impl Creating {
             Err(error) => return Err(explain_make(error, directory, limited)),
         };
         self.push(directory, presence);
-        Ok(())
+        Ok(if presence == Presence::Absent { Outcome::Skipped } else { Outcome::Done })
     }
 
     fn push(&mut self, directory: &Directory, presence: Presence) {
@@ -195,21 +197,7 @@ fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
         }
         _ => "unable to apply cgroup configuration".to_owned(),
     };
-    let hint = match error.errno() {
-        Some(Errno::ROFS) => "the cgroup file system is mounted read-only",
-        Some(Errno::ACCESS | Errno::PERM) if error.call_name() == Some("access") => {
-            "a process can be moved only below a cgroup of this user's own: start from one that is delegated \
-             (`systemd-run --user --scope -p Delegate=yes …`), or use --systemd-cgroup, or drop the limits"
-        }
-        Some(Errno::ACCESS | Errno::PERM) => {
-            "this user may not create cgroups here: have one delegated (systemd: Delegate=yes in a unit of the user's), \
-             or drop the limits"
-        }
-        Some(Errno::AGAIN) => "cgroup.max.descendants or cgroup.max.depth of a parent is reached",
-        Some(Errno::NOSPC) => "the kernel's limit of cgroups in this hierarchy is reached",
-        _ => return error.step(step).at("linux.cgroupsPath"),
-    };
-    error.step(step).at("linux.cgroupsPath").hint(hint)
+    error.step(step).at("linux.cgroupsPath")
 }
 
 /// A v1 cpuset starts empty and takes nobody: gives it what its parent has, unless the plan gives it something, and

@@ -15,19 +15,27 @@ use crate::plan::cgroup::{CgroupPlan, DeviceControl, FileWrite};
 use crate::plan::device_list::{self, DeviceList};
 use crate::plan::device_program::Instruction;
 use crate::plan::device_rules::{DEVICES, STEP};
+use crate::plan::steps::id;
 use crate::sys::bpf;
+use crate::trace;
 
 /// How our programs are called: by this we know them among those of others (systemd's, an administrator's).
 const NAME: &str = "minicon_devices";
 
 impl Cgroup {
     pub(super) fn control_devices(&self, plan: &CgroupPlan) -> Result<()> {
-        let (directory, result) = match &plan.devices {
-            None => return Ok(()),
-            Some(DeviceControl::Program { directory, program }) => {
+        match &plan.devices {
+            None => Ok(()),
+            Some(control) => trace::step(|| id::CGROUP_DEVICES, || self.control(control)),
+        }
+    }
+
+    fn control(&self, control: &DeviceControl) -> Result<()> {
+        let (directory, result) = match control {
+            DeviceControl::Program { directory, program } => {
                 (directory, self.members.get(*directory).map(|member| enforce(program, member)))
             }
-            Some(DeviceControl::List { directory, wanted }) => {
+            DeviceControl::List { directory, wanted } => {
                 (directory, self.members.get(*directory).map(|member| self.change_list(*directory, wanted, member)))
             }
         };

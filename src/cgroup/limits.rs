@@ -7,7 +7,10 @@ use rustix::io::Errno;
 
 use super::{Cgroup, Member, Presence, files};
 use crate::error::{Error, Result};
+use crate::hints;
 use crate::plan::cgroup::{Before, CgroupPlan, FileWrite, Version, When};
+use crate::plan::steps::id;
+use crate::trace::{self, Outcome};
 
 impl Cgroup {
     /// Writes the limits and device rules of the plan that the cgroups were created for, or of an update.
@@ -47,10 +50,14 @@ impl Cgroup {
     }
 
     pub(super) fn write_one<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<()> {
-        let Some(member) = self.members.get(write.directory) else { return Ok(()) };
+        trace::conditional(|| id::write(write), || self.write_if_due(write, last))
+    }
+
+    fn write_if_due<'a>(&self, write: &'a FileWrite, last: &mut LastFile<'a>) -> Result<Outcome> {
+        let Some(member) = self.members.get(write.directory) else { return Ok(Outcome::Skipped) };
         let new = member.presence == Presence::New;
         if !member.presence.is_there() || (new && write.when == When::Existing) {
-            return Ok(());
+            return Ok(Outcome::Skipped);
         }
         let result = match &write.before {
             _ if new => last.write(write, &write.value, member),
@@ -69,6 +76,7 @@ impl Cgroup {
             (Err(error), _) if write.when == When::Existing && error.errno() == Some(Errno::NOENT) => Ok(()),
             (result, _) => result.map_err(|error| explain(error, write, member)),
         }
+        .map(|()| Outcome::Done)
     }
 }
 
@@ -124,7 +132,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
         Errno::BUSY if matches!(file, "memory.limit_in_bytes" | "memory.memsw.limit_in_bytes") => {
             let number = |file| files::read_value(&member.path.join(file)).unwrap_or_default();
             let (used, peak) = (number("memory.usage_in_bytes"), number("memory.max_usage_in_bytes"));
-            return Some(format!("less than is in use (current usage: {used}, peak usage: {peak})"));
+            return Some(format!("{} (current usage: {used}, peak usage: {peak})", hints::MEMORY_IN_USE));
         }
         Errno::NOENT if controller == "hugetlb" => "no huge pages of this size here; see /sys/kernel/mm/hugepages",
         Errno::NOENT if file.starts_with("memory.memsw") || file == "memory.swap.max" => {
@@ -148,9 +156,7 @@ fn hint(errno: Option<Errno>, write: &FileWrite, member: &Member) -> Option<Stri
             "less than memory alone may be (memory.limit_in_bytes): change memory.limit with it"
         }
         Errno::INVAL if file.starts_with("cpu.") => "out of range, or more than the parent cgroup has",
-        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => {
-            "not all of these are online, or the parent cgroup does not have them all"
-        }
+        Errno::INVAL | Errno::ACCESS | Errno::NOSPC | Errno::RANGE if controller == "cpuset" => hints::CPUSET,
         Errno::INVAL if controller == "devices" => {
             "while there are cgroups below, v1 cannot change between \"everything but\" and \"nothing but\""
         }

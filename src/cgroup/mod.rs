@@ -105,7 +105,9 @@ impl CgroupPaths {
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
         let mut paths = CgroupPaths { unit: unit_name(plan), ..CgroupPaths::default() };
         for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
-            let missing = directory.path.ancestors().skip(1).take_while(|parent| !parent.exists());
+            let missing = directory.path.ancestors().skip(1).take_while(|parent| {
+                *parent != directory.mount_point && !parent.exists() // what is mounted there is there
+            });
             let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
             paths.parents.extend(missing.into_iter().rev());
             match directory.version {

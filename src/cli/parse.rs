@@ -37,6 +37,8 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
         systemd_cgroup: false,
         cgroup_manager: None,
         rootless: "auto".to_owned(),
+        trace: None,
+        trace_format: None,
         strict: false,
         log_level: None,
     };
@@ -65,6 +67,8 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
                     "--log-level" => globals.log_level = Some(text.to_owned()),
                     "--cgroup-manager" => globals.cgroup_manager = Some(text.to_owned()),
                     "--rootless" => globals.rootless = text.to_owned(),
+                    "--trace" => globals.trace = Some(PathBuf::from(value)),
+                    "--trace-format" => globals.trace_format = Some(text.to_owned()),
                     _ => return None,
                 }
             }
@@ -74,9 +78,10 @@ fn read_globals(arguments: &[OsString]) -> Option<(Globals, usize)> {
 }
 
 /// A command with its flags.
-pub fn subcommand(entry: &Entry) -> Command {
-    let command = Command::new(entry.name).about(entry.about).args_override_self(true).disable_version_flag(true);
-    (entry.flags)(command)
+pub(super) fn subcommand(entry: &Entry) -> Command {
+    let command = Command::new(entry.name).args_override_self(true).disable_version_flag(true);
+    // The flags' own description would be that of their structure.
+    (entry.flags)(command).about(entry.about)
 }
 
 /// The way of help and of mistakes. Without a subcommand that is known, clap gets all of them, to tell what was meant.
@@ -98,11 +103,12 @@ fn parse_with_tree(arguments: Vec<OsString>) -> Result<(Globals, Action), clap::
     match found {
         Some(action) => Ok((globals, action?)),
         // No command is a question, too, as for runc.
-        None => {
-            let help = command.render_help();
-            Err(command.error(clap::error::ErrorKind::DisplayHelp, help))
-        }
+        None => command.try_get_matches_from_mut(["minicon", "--help"]).and_then(|_| Err(no_command())),
     }
+}
+
+fn no_command() -> clap::Error {
+    clap::Error::raw(clap::error::ErrorKind::MissingSubcommand, "there is no command\n")
 }
 
 /// A wrong number of arguments is told in runc's words.
@@ -129,8 +135,8 @@ fn explain(error: clap::Error, entry: Option<&Entry>, command: &mut Command) -> 
 }
 
 /// The global flags that take the next word as their value.
-const GLOBALS_WITH_VALUE: [&str; 6] =
-    ["--root", "--log", "--log-format", "--log-level", "--cgroup-manager", "--rootless"];
+const GLOBALS_WITH_VALUE: [&str; 8] =
+    ["--root", "--log", "--log-format", "--log-level", "--cgroup-manager", "--rootless", "--trace", "--trace-format"];
 
 fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
     let mut words = arguments.iter().skip(1).filter_map(|word| word.to_str());
@@ -184,6 +190,7 @@ const LONG_FLAGS: &[&str] = &[
     "force",
     "format",
     "help",
+    "id",
     "ignore-paused",
     "image-path",
     "interval",
@@ -231,9 +238,12 @@ const LONG_FLAGS: &[&str] = &[
     "tcp-close",
     "tcp-established",
     "tcp-skip-in-flight",
+    "trace",
+    "trace-format",
     "tty",
     "user",
     "version",
+    "why",
     "work-path",
 ];
 
@@ -341,6 +351,7 @@ const SWITCHES: &[&str] = &[
     "tcp-skip-in-flight",
     "tty",
     "version",
+    "why",
 ];
 
 #[cfg(test)]
@@ -373,6 +384,9 @@ mod tests {
             "minicon spec --rootless",
             "minicon spec --rootless --bundle /b",
             "minicon list -f json",
+            "minicon --trace /t.json --trace-format=tree explain --why -f json /b",
+            "minicon check",
+            "minicon trace /t.json",
             "minicon update --memory -1 --memory-swap=-1 --cpu-quota -1 --pids-limit -5 c",
             "minicon update -r - c",
             "minicon events --interval 1m30s --stats c",

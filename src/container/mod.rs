@@ -196,7 +196,15 @@ pub fn no_process() -> Error {
 
 /// Removes a state directory and what is in it.
 pub fn forget(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
+    // What it holds as a rule, the record last, so that nothing need be listed; then whatever else there may be.
+    for file in ["exec.fifo", "exec.result", "config.json", "state.json"] {
+        let _ = fs::remove_file(directory.join(file));
+    }
+    let removed = match fs::remove_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(directory),
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::new(format!("remove {}: {error}", directory.display())))
         }
@@ -214,17 +222,18 @@ fn lock(directory: &Path, operation: FlockOperation) -> Result<Lock> {
 /// Takes an id and makes its directory, locked. From here on there is something to undo.
 pub fn reserve(root: &Path, root_mode: u32, record: Record) -> Result<(Container, Lock)> {
     check_id(&record.id)?;
-    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root);
-    made.map_err(|error| Error::new(format!("make the state directory {}: {error}", root.display())))
-        .hint("choose another with --root")?;
+    let as_errno = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
+    call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
     let directory = root.join(&record.id);
     match fs::DirBuilder::new().mode(0o711).create(&directory) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Error::new(format!("container with given ID already exists: {:?}", record.id))
-                .hint(format!("choose another id, or `minicon delete {}` first", record.id)));
+            return Err(Error::new(format!("container with given ID already exists: {:?}", record.id)));
         }
-        Err(error) => return Err(Error::new(format!("make {}: {error}", directory.display()))),
+        Err(error) => {
+            return call!("mkdir"(directory.display()) => Err(as_errno(error))).step(|| "make the state directory");
+        }
     }
     let container = Container { directory, record };
     let reserved = container.lock(FlockOperation::LockExclusive).and_then(|lock| container.save().map(|()| lock));

@@ -1,7 +1,8 @@
 //! criu, the program that saves processes into files and makes them again: started as `criu swrk 3`, one request on a
 //! socket, its notifications answered until it is done. The host side alone talks to it.
 
-mod message;
+#[doc(hidden)] // Public for fuzz/.
+pub mod message;
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs;

@@ -10,7 +10,8 @@
 
 mod address;
 mod connection;
-mod message;
+#[doc(hidden)] // Public for fuzz/.
+pub mod message;
 
 pub use self::address::{Address, parse as parse_addresses};
 pub use self::connection::{Connection, Refusal};

@@ -16,8 +16,10 @@ use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
 use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
 use crate::plan::lists::Mask;
+use crate::plan::steps::id;
 use crate::sys::path::{may_execute, openat2_if_there};
 use crate::sys::process;
+use crate::trace;
 
 /// What is executed in the end.
 #[derive(Debug)]
@@ -45,16 +47,22 @@ impl Executable {
 /// a user namespace has taken from us, and late: a low RLIMIT_NOFILE or RLIMIT_AS would hit init itself.
 pub fn apply_limits(limits: &Limits) -> Result<()> {
     if let Some(attributes) = &limits.scheduler {
-        process::set_scheduler(attributes).step(|| "set the scheduler").at(ConfigPath::new("process.scheduler"))?;
+        trace::step(|| id::SCHEDULER, || process::set_scheduler(attributes))
+            .step(|| "set the scheduler")
+            .at(ConfigPath::new("process.scheduler"))?;
     }
     if let Some(priority) = limits.io_priority {
-        process::set_io_priority(priority).step(|| "set the I/O priority").at(ConfigPath::new("process.ioPriority"))?;
+        trace::step(|| id::IO_PRIORITY, || process::set_io_priority(priority))
+            .step(|| "set the I/O priority")
+            .at(ConfigPath::new("process.ioPriority"))?;
     }
     if let Some(persona) = limits.personality {
-        process::set_personality(persona).step(|| "set the personality").at(ConfigPath::new("linux.personality"))?;
+        trace::step(|| id::PERSONALITY, || process::set_personality(persona))
+            .step(|| "set the personality")
+            .at(ConfigPath::new("linux.personality"))?;
     }
     if let Some(policy) = &limits.memory_policy {
-        process::set_memory_policy(policy)
+        trace::step(|| id::MEMORY_POLICY, || process::set_memory_policy(policy))
             .step(|| "set the memory policy")
             .at(ConfigPath::new("linux.memoryPolicy"))
             .hint("the nodes must be there and allowed by linux.resources.cpu.mems; not every kernel has every mode")?;
@@ -83,13 +91,12 @@ pub fn set_affinity(affinity: Option<&Affinity>) -> Result<()> {
 /// The label that the program gets at exec.
 pub fn set_label(identity: &Identity, proc: Option<&Proc>) -> Result<()> {
     let (Some(label), Some(proc)) = (&identity.label, proc) else { return Ok(()) };
-    let written = proc.write(&format!("thread-self/{}", label.file), &label.value);
-    // Before Linux 5.8 AppArmor shared the file of the other modules.
-    let written = match written {
+    let write = || match proc.write(&format!("thread-self/{}", label.file), &label.value) {
+        // Before Linux 5.8 AppArmor shared the file of the other modules.
         Err(error) if error.errno() == Some(Errno::NOENT) => proc.write("thread-self/attr/exec", &label.value),
         written => written,
     };
-    written.step(|| "set the security label of the program").at(label.at)
+    trace::step(|| id::LABEL, write).step(|| "set the security label of the program").at(label.at)
 }
 
 /// The standard streams become the user's, so that it can open /dev/stdout and its like; what cannot change hands (a
@@ -183,15 +190,19 @@ fn enter(cwd: &Path) -> Result<()> {
 /// Groups, ids, capabilities, no_new_privs: after this nothing is left but what the configuration grants.
 pub fn become_user(identity: &Identity) -> Result<()> {
     let user = ConfigPath::new("process.user");
-    drop_bounding(identity.capabilities.bounding).at("process.capabilities.bounding")?;
+    let bounding = identity.capabilities.bounding;
+    trace::step(|| id::BOUNDING, || drop_bounding(bounding)).at("process.capabilities.bounding")?;
     // Ids that become non-zero would take the permitted capabilities along, see capabilities(7).
     call!("prctl"("PR_SET_KEEPCAPS", 1) => rustix::thread::set_keep_capabilities(true))?;
-    set_ids(identity).step(|| "become the user").at(user)?;
+    trace::step(|| id::USER, || set_ids(identity)).step(|| "become the user").at(user)?;
     call!("prctl"("PR_SET_KEEPCAPS", 0) => rustix::thread::set_keep_capabilities(false))?;
     rustix::process::umask(Mode::from_raw_mode(identity.umask));
-    set_capabilities(&identity.capabilities).step(|| "set the capabilities").at("process.capabilities")?;
+    let set = trace::step(|| id::CAPABILITIES, || set_capabilities(&identity.capabilities));
+    set.step(|| "set the capabilities").at("process.capabilities")?;
     if identity.no_new_privileges {
-        call!("prctl"("PR_SET_NO_NEW_PRIVS", 1) => rustix::thread::set_no_new_privs(true))
+        let set = || call!("prctl"("PR_SET_NO_NEW_PRIVS", 1) => rustix::thread::set_no_new_privs(true));
+        trace::step(|| id::NO_NEW_PRIVS, set)
+            .step(|| "set no_new_privs")
             .at(ConfigPath::new("process.noNewPrivileges"))?;
     }
     Ok(())
@@ -224,11 +235,9 @@ fn set_ids(identity: &Identity) -> Result<()> {
         set_groups(identity)?;
     }
     let gid = Gid::from_raw(identity.gid);
-    call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))
-        .hint("the group must be mapped by linux.gidMappings")?;
+    call!("setresgid"(identity.gid) => rustix::thread::set_thread_res_gid(gid, gid, gid))?;
     let uid = Uid::from_raw(identity.uid);
     call!("setresuid"(identity.uid) => rustix::thread::set_thread_res_uid(uid, uid, uid))
-        .hint("the user must be mapped by linux.uidMappings")
 }
 
 fn set_groups(identity: &Identity) -> Result<()> {
@@ -299,8 +308,7 @@ fn search(name: &CStr, environment: &[CString]) -> Result<CString> {
     let shown = name.to_string_lossy();
     Err(match refused {
         Some(_) => refusal(name, Errno::ACCESS),
-        None => Error::new(format!("exec: {shown:?}: executable file not found in $PATH"))
-            .hint("is it in the image, and is PATH in process.env right?"),
+        None => Error::new(format!("exec: {shown:?}: executable file not found in $PATH")),
     })
 }
 
@@ -316,11 +324,9 @@ fn check(path: &CStr) -> Result<(), Errno> {
 fn refusal(name: &CStr, errno: Errno) -> Error {
     let shown = name.to_string_lossy();
     match errno {
-        Errno::ACCESS => Error::new(format!("exec: {shown:?}: permission denied"))
-            .hint("the user needs the right to execute it, and its mount must not be noexec"),
+        Errno::ACCESS => Error::new(format!("exec: {shown:?}: permission denied")),
         Errno::ISDIR => Error::new(format!("exec: {shown:?}: is a directory: permission denied")),
-        errno => Error::new(format!("exec: {shown:?}: stat {shown}: {}", errno_text(errno.raw_os_error())))
-            .hint("is it in the image?"),
+        errno => Error::new(format!("exec: {shown:?}: stat {shown}: {}", errno_text(errno.raw_os_error()))),
     }
 }
 

@@ -32,9 +32,12 @@ use crate::hooks::{self, Output, State};
 use crate::plan::hooks::HookKind;
 use crate::plan::namespaces::Kind;
 use crate::plan::seccomp::Filter;
+use crate::plan::steps::{Stage, id};
 use crate::plan::{Plan, Program};
 use crate::sys::{filter, process, signal};
+use crate::trace;
 use identity::Executable;
+pub use namespaces::join_namespace;
 use proc::Proc;
 
 /// What init inherits from the runtime.
@@ -81,6 +84,7 @@ pub struct Join<'a> {
 
 /// The life of a container's init, up to the program.
 pub fn start(mut start: Start<'_>) -> ! {
+    trace::become_init();
     close_what_is_not_ours(
         start.preserved_fds,
         [start.channel.number()]
@@ -108,31 +112,39 @@ pub fn start(mut start: Start<'_>) -> ! {
 
 /// The clone has copied the runtime's descriptors: its lock, its end of the channel, its sockets.
 fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
-    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).collect();
+    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).chain(trace::number()).collect();
     process::close_all_but(&kept);
 }
 
 /// Everything up to "created", one step a line, in the kernel's order.
 fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     // Taken, so that no descriptor of a host's directory is open while we wait at the gate.
-    std::mem::take(&mut start.cgroup).join().step(|| "join the cgroups")?;
+    let mut stage = trace::enter(Stage::Hold);
+    let cgroup = std::mem::take(&mut start.cgroup);
+    trace::step(|| id::CGROUP_JOIN, || cgroup.join()).step(|| "join the cgroups")?;
+    drop(cgroup);
     let Start { plan, channel, .. } = &*start;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
-    identity::set_affinity(None)?; // after the limits, of which the cpuset is one
+    stage.next(Stage::Enter);
+    // After the limits, of which the cpuset is one.
+    trace::step(|| id::AFFINITY, || identity::set_affinity(None))?;
     let proc = namespaces::enter(start)?;
+    stage.next(Stage::Furnish);
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
     if let Some(program) = &plan.program {
-        root.make_working_directory(&program.identity.cwd);
+        trace::step(|| id::WORKING_DIRECTORY, || root.make_working_directory(&program.identity.cwd));
     }
     // Nodes have got the modes that they are to have; hooks get the usual mask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     channel.send(&Message::RootfsReady)?;
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
+    stage.next(Stage::Leave);
     root.enter()?; // where runc runs these hooks
     run_hooks(plan, start.record, start.hook_output, HookKind::CreateContainer, &[])?;
-    rootfs::leave(&plan.rootfs, &root)?;
+    trace::step(|| id::LEAVE, || rootfs::leave(&plan.rootfs, &root))?;
     rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
+    stage.next(Stage::Assume);
     let program = match &plan.program {
         Some(program) => {
             identity::apply_limits(&program.limits)?;
@@ -140,9 +152,10 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
         }
         // "All of the properties configured in config.json except for process MUST be applied" (runtime.md, Create): so the
         // container exists without one. Start refuses it, and until it is deleted somebody must hold its namespaces.
-        None => identity::become_nobody().map(|()| None)?,
+        None => trace::step(|| id::NOBODY, identity::become_nobody).map(|()| None)?,
     };
     signal::end_when_asked();
+    stage.end();
     channel.send(&Message::Ready)?;
     Ok(program)
 }
@@ -156,13 +169,15 @@ fn wait_and_execute(
     executable: Option<Executable>,
     preserved_fds: u32,
 ) -> Result<std::convert::Infallible> {
-    gate.wait()?;
+    trace::step(|| id::GATE_WAIT, || gate.wait())?;
     let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
-    let filter = program.last_filter();
+    let filter = last_filter(program);
     // A startContainer hook is the image's: it has no rights that the program has not, so the filter binds it too.
     let (early, late) =
         if plan.hooks.of(HookKind::StartContainer).is_empty() { (None, filter) } else { (filter, None) };
-    load_filter(early)?;
+    if early.is_some() {
+        trace::step(|| id::SECCOMP, || load_filter(early))?;
+    }
     run_hooks(plan, record, hook_output, HookKind::StartContainer, executable.environment())?;
     process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     gate.announce()?;
@@ -171,6 +186,7 @@ fn wait_and_execute(
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
 pub fn join(mut join: Join<'_>) -> ! {
+    trace::become_init();
     let container = join.container.as_raw_fd();
     let root = join.root.as_ref().map(AsRawFd::as_raw_fd);
     let own = [join.channel.number()].into_iter().chain([container]).chain(root).chain(join.cgroup.numbers());
@@ -180,12 +196,17 @@ pub fn join(mut join: Join<'_>) -> ! {
 }
 
 fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
-    std::mem::take(&mut join.cgroup).join().step(|| "join the container's cgroups")?;
+    let mut stage = trace::enter(Stage::Hold);
+    let cgroup = std::mem::take(&mut join.cgroup);
+    trace::step(|| id::CGROUP_JOIN, || cgroup.join()).step(|| "join the container's cgroups")?;
+    drop(cgroup);
     let Join { program, channel, .. } = &*join;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
-    identity::set_affinity(program.limits.exec_affinity.as_ref())?;
+    stage.next(Stage::Enter);
+    trace::step(|| id::AFFINITY, || identity::set_affinity(program.limits.exec_affinity.as_ref()))?;
     namespaces::join_container(join)?;
     let proc = program.identity.label.as_ref().map(|_| Proc::open()).transpose()?;
+    stage.next(Stage::Assume);
     if program.terminal {
         let pty = console::open_pty(program.console_size).at("process.terminal")?;
         console::adopt(&pty.slave)?;
@@ -193,10 +214,11 @@ fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
     }
     identity::apply_limits(&program.limits)?;
     let executable = assume(program, proc.as_ref(), channel)?;
+    stage.end();
     channel.send(&Message::Ready)?;
     let Some(Message::Committed) = channel.receive_bare()? else { return Err(out_of_order()) };
     process::keep_on_exec(join.preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
-    execute(program.last_filter(), &executable)
+    execute(last_filter(program), &executable)
 }
 
 /// Gives up every right that the configuration does not grant. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it
@@ -205,15 +227,16 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
     let identity = &program.identity;
     process::close_on_exec_from(3)?;
     identity::set_label(identity, proc)?;
-    identity::own_stdio(identity);
+    trace::step(|| id::STDIO, || identity::own_stdio(identity));
     let home = identity::find_home(identity);
-    let entered = identity::enter_directory(identity)?;
+    let entered = trace::step(|| id::CWD, || identity::enter_directory(identity))?;
     if !program.limits.rlimits.is_empty() {
         channel.send(&Message::NeedLimits)?;
         let Message::Limited = channel.expect()? else { return Err(out_of_order()) };
     }
-    if let Some(filter) = program.seccomp.as_ref().filter(|_| program.last_filter().is_none()) {
-        let listener = filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
+    if let Some(filter) = program.seccomp.as_ref().filter(|_| !program.loads_filter_last()) {
+        let listener = trace::step(|| id::SECCOMP, || filter::load(filter));
+        let listener = listener.step(|| "load the seccomp filter").at("linux.seccomp")?;
         if let Some(listener) = listener {
             channel.send(&Message::SeccompListener(listener))?;
         }
@@ -222,13 +245,20 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
     if !entered {
         identity::enter_directory_as_user(identity)?;
     }
-    identity::find_executable(identity, home)
+    trace::step(|| id::PROGRAM, || identity::find_executable(identity, home))
 }
 
 fn execute(filter: Option<&Filter>, executable: &Executable) -> Result<std::convert::Infallible> {
     process::restore_signals();
+    // Who sees us become the program ends these: after the filter nothing can be written.
+    filter.inspect(|_| trace::begin_for_other(id::SECCOMP));
+    trace::begin_for_other(id::EXECVE);
     load_filter(filter)?;
     executable.execute().step(|| "start the program").at("process.args[0]")
+}
+
+fn last_filter(program: &Program) -> Option<&Filter> {
+    program.seccomp.as_ref().filter(|_| program.loads_filter_last())
 }
 
 /// A filter that notifies nobody.

@@ -10,6 +10,7 @@ use super::rootfs::ask_for_mount;
 use super::{classic, copy_up};
 use crate::error::{Context, Error, Result};
 use crate::handshake::Channel;
+use crate::hints;
 use crate::plan::mount_options::attribute;
 use crate::plan::mounts::{Change, LOCKABLE, Mount, Source};
 use crate::root::{self, Root};
@@ -38,22 +39,12 @@ fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize,
     } else {
         match mount::clone_tree_at(CWD, source, recursive) {
             Err(error) if mount::is_unavailable(&error) => return classic::bind(root, plan, source, recursive),
-            Err(error) if error.errno() == Some(Errno::NOENT) => {
-                return Err(error.hint(format!("the source {} is not there on the host", source.display())));
-            }
             tree => tree?,
         }
     };
     let is_directory = root::is_directory(&root::stat(&tree)?);
-    let place = if is_directory { root.directory(&plan.destination) } else { root.file(&plan.destination) };
-    let place = place.map_err(|error| match error.errno() {
-        Some(Errno::NOTDIR) => error.hint("the source is a directory, the destination is a file or below one"),
-        _ => error,
-    })?;
-    classic::attach_changed(&tree, &place, |tree| change(tree, plan)).map_err(|error| match error.errno() {
-        Some(Errno::INVAL) if !is_directory => error.hint("the source is a file, is the destination a directory?"),
-        _ => error,
-    })?;
+    let place = if is_directory { root.directory(&plan.destination)? } else { root.file(&plan.destination)? };
+    classic::attach_changed(&tree, &place, |tree| change(tree, plan))?;
     Ok(tree)
 }
 
@@ -75,12 +66,7 @@ fn change_to(tree: &OwnedFd, change: Change, recursive: bool) -> Result<()> {
         return Ok(());
     }
     let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
-    classic::set_attributes(tree, &attributes, recursive).map_err(|error| match error.errno() {
-        Some(Errno::PERM) => error.hint(
-            "in a user namespace a flag that the source's mount has (nosuid, nodev, noexec, ro, atime) is locked: name it too",
-        ),
-        _ => error,
-    })
+    classic::set_attributes(tree, &attributes, recursive)
 }
 
 fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
@@ -141,17 +127,12 @@ fn configure(context: &OwnedFd, plan: &Mount) -> Result<()> {
     plan.options.data.iter().try_for_each(|(key, value)| mount::configure(context, key, value.as_deref()))
 }
 
+/// Wherever they are mounted.
 fn explain(error: Error, kind: &str) -> Error {
-    match (error.call_name(), error.errno()) {
-        (Some("fsopen"), Some(Errno::NODEV)) => {
-            error.hint("the kernel knows no file system of this type, see /proc/filesystems; for a bind mount add the option \"bind\"")
-        }
-        (_, Some(Errno::PERM)) if kind == "sysfs" => {
-            error.hint("sysfs needs a network namespace of the container's own; bind-mount the host's /sys instead")
-        }
-        (_, Some(Errno::PERM)) if kind == "proc" => error.hint(
-            "proc needs a pid namespace of the container's own, and a host /proc that nothing is mounted over (nested containers mask it)",
-        ),
+    match (kind, error.errno()) {
+        ("sysfs", Some(Errno::PERM)) => error.hint_first(hints::SYSFS),
+        ("proc", Some(Errno::PERM)) => error.hint_first(hints::PROC),
+        ("mqueue", Some(Errno::PERM)) => error.hint_first(hints::MQUEUE),
         _ => error,
     }
 }

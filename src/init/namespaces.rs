@@ -1,5 +1,7 @@
 //! ENTER: the namespaces that the clone could not give, and who we are in them.
 
+use std::os::fd::OwnedFd;
+
 use rustix::io::Errno;
 
 use super::proc::Proc;
@@ -8,7 +10,9 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::ConfigPath;
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::steps::id;
 use crate::sys::{self, network, process};
+use crate::trace::{self, Outcome};
 
 /// Joins and makes what is left, names the host. Returns our own /proc if a later step needs it; it must be opened while
 /// the host's /proc is in view.
@@ -17,31 +21,36 @@ pub fn enter(start: &Start<'_>) -> Result<Option<Proc>> {
     let namespaces = &plan.namespaces;
     call!("umask"() => Ok::<_, Errno>(rustix::process::umask(rustix::fs::Mode::empty())))?;
     // A session of our own, so that signals of the caller's terminal do not reach the container.
-    call!("setsid"() => rustix::process::setsid())?;
+    trace::step(|| id::SESSION, || call!("setsid"() => rustix::process::setsid()))?;
     if let Some(keyring) = &plan.keyring {
-        join_keyring(keyring)?;
+        trace::conditional(|| id::KEYRING, || join_keyring(keyring))?;
     }
     if namespaces.creates(Kind::Time) {
-        enter_time_namespace(namespaces)?;
+        trace::step(|| id::NAMESPACE_TIME, || enter_time_namespace(namespaces))?;
     }
-    process::hide()?;
+    trace::step(|| id::HIDE, process::hide)?;
     for (kind, fd) in &start.joins {
-        process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))?;
+        join_namespace(*kind, fd)?;
     }
     if namespaces.creates(Kind::Cgroup) {
         // Only now are we in our cgroup on v1 too; its root is where we are, see cgroup_namespaces(7).
-        process::unshare(Kind::Cgroup.flag()).step(|| "make the cgroup namespace")?;
+        let made = trace::step(|| id::NAMESPACE_CGROUP, || process::unshare(Kind::Cgroup.flag()));
+        made.step(|| "make the cgroup namespace")?;
     }
     if namespaces.has(Kind::User) {
-        become_root(plan.annotations.keep_groups)?;
+        trace::step(|| id::NAMESPACE_ROOT, || become_root(plan.annotations.keep_groups))?;
     }
     name_host(namespaces)?;
     if namespaces.creates(Kind::Network) {
-        network::bring_up("lo").step(|| "bring the loopback device up")?;
+        trace::step(|| id::LOOPBACK, || network::bring_up("lo")).step(|| "bring the loopback device up")?;
     }
-    let is_labelled = plan.program.as_ref().is_some_and(|program| program.identity.label.is_some());
-    let needs_proc = !plan.sysctls.is_empty() || is_labelled;
-    needs_proc.then(Proc::open).transpose()
+    plan.needs_proc().then(|| trace::step(|| id::PROCFS, Proc::open)).transpose()
+}
+
+/// Joins a namespace that was opened before.
+pub fn join_namespace(kind: Kind, fd: &OwnedFd) -> Result<()> {
+    let joined = trace::step(|| id::join(kind), || process::setns(fd, kind.flag()));
+    joined.step(|| format!("join the {} namespace", kind.name()))
 }
 
 /// Joins a running container, through its init: setns(2) with a pidfd takes all namespaces at once (Linux 5.8).
@@ -49,7 +58,7 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
     let (kinds, left) = join.namespaces;
     call!("setsid"() => rustix::process::setsid())?;
     if let Some(keyring) = join.keyring {
-        join_keyring(keyring)?;
+        trace::conditional(|| id::KEYRING, || join_keyring(keyring))?;
     }
     // From here on a process of the container can see us (CVE-2016-9962).
     process::hide()?;
@@ -68,13 +77,13 @@ pub fn join_container(join: &Join<'_>) -> Result<()> {
 }
 
 /// A kernel without keyrings, or one whose limit the user has reached, is no reason to fail: runc takes it so too.
-fn join_keyring(name: &str) -> Result<()> {
+fn join_keyring(name: &str) -> Result<Outcome> {
     let name = std::ffi::CString::new(name).map_err(|_| Error::new("the id holds a NUL byte"))?;
     match process::join_session_keyring(&name) {
         Err(error) if matches!(error.errno(), Some(Errno::NOSYS | Errno::PERM | Errno::DQUOT | Errno::ACCESS)) => {
-            Ok(())
+            Ok(Outcome::Skipped)
         }
-        joined => joined.step(|| "join a new session keyring"),
+        joined => joined.map(|()| Outcome::Done).step(|| "join a new session keyring"),
     }
 }
 
@@ -92,7 +101,11 @@ fn enter_time_namespace(namespaces: &Namespaces) -> Result<()> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = "/proc/self/ns/time_for_children";
     let entry = call!("open"(file) => rustix::fs::open(file, flags, rustix::fs::Mode::empty()))?;
-    process::setns(&entry, Kind::Time.flag()).step(|| "enter the time namespace")
+    process::setns(&entry, Kind::Time.flag()).step(|| "enter the time namespace")?;
+    if let Some((seconds, nanoseconds)) = namespaces.clock_offset() {
+        trace::set_clock_offset(seconds, nanoseconds);
+    }
+    Ok(())
 }
 
 /// In its user namespace init is root where that id is mapped. Where it is not, it keeps its capabilities and the
@@ -118,10 +131,14 @@ fn become_root(keep_groups: bool) -> Result<()> {
 
 fn name_host(namespaces: &Namespaces) -> Result<()> {
     if let Some(name) = &namespaces.hostname {
-        process::set_hostname(name).step(|| "set the host name").at(ConfigPath::new("hostname"))?;
+        trace::step(|| id::HOSTNAME, || process::set_hostname(name))
+            .step(|| "set the host name")
+            .at(ConfigPath::new("hostname"))?;
     }
     if let Some(name) = &namespaces.domainname {
-        process::set_domainname(name).step(|| "set the domain name").at(ConfigPath::new("domainname"))?;
+        trace::step(|| id::DOMAINNAME, || process::set_domainname(name))
+            .step(|| "set the domain name")
+            .at(ConfigPath::new("domainname"))?;
     }
     Ok(())
 }

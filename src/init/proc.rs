@@ -11,8 +11,10 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::ConfigPath;
 use crate::plan::mount_options::attribute;
+use crate::plan::steps::id;
 use crate::plan::sysctl::Sysctl;
 use crate::sys::{self, mount, path::openat2};
+use crate::trace;
 
 /// An open /proc and where it is from.
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Proc {
 pub fn write_sysctls(proc: Option<&Proc>, sysctls: &[Sysctl]) -> Result<()> {
     for sysctl in sysctls {
         let proc = proc.ok_or_else(|| Error::new("no /proc to set kernel parameters through"))?;
-        proc.write(&format!("sys/{}", sysctl.file), &sysctl.value)
+        trace::step(|| id::sysctl(sysctl), || proc.write(&format!("sys/{}", sysctl.file), &sysctl.value))
             .step(|| format!("set the kernel parameter {}", sysctl.file))
             .at(ConfigPath::new("linux.sysctl"))?;
     }

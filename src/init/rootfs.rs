@@ -1,7 +1,8 @@
 //! FURNISH, LEAVE and the steps after: performs `plan.rootfs` on the open root.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -15,34 +16,75 @@ use crate::plan::devices::Node;
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::namespaces::{Kind, Namespaces};
 use crate::plan::rootfs::{Leave, Rootfs, What};
+use crate::plan::steps::id;
 use crate::plan::{Condition, ConfigPath, Plan, Step};
 use crate::root::{self, Root};
 use crate::sys::{self, mount, mount::Attributes};
+use crate::trace::{self, Outcome};
 
 /// Builds the tree while the host's is still visible. The root is a mount of its own, reached only through its descriptor;
 /// where it lies concerns hooks and sources of mounts, which know it by its path on the host (decision 0016).
 pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
-    let root = open_root(plan, namespaces, channel).step(|| format!("take {} as the root", plan.path.display()));
+    let root = trace::step(|| id::ROOT, || open_root(plan, namespaces, channel))
+        .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
+    let mut parent = Parent::default();
     for (index, step) in plan.furnish.iter().enumerate() {
         if let Condition::ContainerHas(path) = step.when
             && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
         {
+            trace::skipped(|| id::tree(&step.what));
             continue;
         }
-        let done = match &step.what {
-            What::Mount(mount) => match mounts::perform(&root, mount, index, channel) {
-                Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
-                done => done.map(drop),
-            },
-            What::Node(node) if node.bind => bind_node(&root, node, index, channel),
-            What::Node(node) => make_node(&root, node),
-            What::Link { path, target, replace } => make_link(&root, path, target, *replace),
-            _ => Err(Error::new("this step belongs after the root is entered")),
-        };
+        if !matches!(step.what, What::Node(_) | What::Link { .. }) {
+            parent = Parent::default(); // a mount may lie over it now
+        }
+        let done = trace::step(
+            || id::tree(&step.what),
+            || furnish_one(plan, &mut root, &mut parent, channel, index, &step.what),
+        );
         done.step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(root)
+}
+
+fn furnish_one(
+    plan: &Rootfs,
+    root: &mut Root,
+    parent: &mut Parent,
+    channel: &Channel,
+    index: usize,
+    what: &What,
+) -> Result<()> {
+    match what {
+        What::Mount(mount) => match mounts::perform(root, mount, index, channel) {
+            Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
+            done => done.map(drop),
+        },
+        What::Node(node) if node.bind => bind_node(root, node, index, channel),
+        What::Node(node) => make_node(root, parent, node),
+        What::Link { path, target, replace } => make_link(root, parent, path, target, *replace),
+        _ => Err(Error::new("this step belongs after the root is entered")),
+    }
+}
+
+/// The directory of the last node or link, kept open for the next one: most are in /dev.
+#[derive(Default)]
+struct Parent {
+    opened: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Parent {
+    fn of<'a>(&mut self, root: &Root, path: &'a Path) -> Result<(&OwnedFd, &'a OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new(format!("{} cannot be a file", path.display())));
+        };
+        let opened = match self.opened.take().filter(|(last, _)| last == parent) {
+            Some(opened) => opened,
+            None => (parent.to_owned(), root.directory(parent)?),
+        };
+        Ok((&self.opened.insert(opened).1, name))
+    }
 }
 
 fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
@@ -106,23 +148,23 @@ pub fn ask_for_mount(channel: &Channel, step: Option<usize>) -> Result<OwnedFd> 
 
 /// A node that is there already must be the device that is asked for: "If a file already exists at path that does not
 /// match the requested device, the runtime MUST generate an error" (config-linux.md, Devices).
-fn make_node(root: &Root, node: &Node) -> Result<()> {
-    let (parent, name) = root.parent(&node.path)?;
+fn make_node(root: &Root, parent: &mut Parent, node: &Node) -> Result<()> {
+    let (parent, name) = parent.of(root, &node.path)?;
     let kind = FileType::from_raw_mode(node.kind);
     let device = rustix::fs::makedev(node.major, node.minor);
-    match rustix::fs::mknodat(&parent, name, kind, Mode::from_raw_mode(node.mode), device) {
+    match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(node.mode), device) {
         Err(Errno::EXIST) => {
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let there = call!("fstatat"(name.display()) => rustix::fs::statat(&parent, name, flags))?;
+            let there = call!("fstatat"(name.display()) => rustix::fs::statat(parent, name, flags))?;
             return check_node(node, &there);
         }
-        made => call!("mknodat"(sys::Fd(&parent), name.display()) => made)?,
+        made => call!("mknodat"(sys::Fd(parent), name.display()) => made)?,
     }
     if node.uid != 0 || node.gid != 0 {
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         call!("fchownat"(name.display(), node.uid, node.gid)
-            => rustix::fs::chownat(&parent, name, Some(uid), Some(gid), flags))?;
+            => rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags))?;
     }
     Ok(())
 }
@@ -139,9 +181,7 @@ fn bind_node(root: &Root, node: &Node, index: usize, channel: &Channel) -> Resul
     }
     let tree = match node.by_runtime {
         true => ask_for_mount(channel, Some(index))?,
-        false => {
-            mount::clone_tree_at(CWD, &node.path, false).hint("the host must have this device at the same path")?
-        }
+        false => mount::clone_tree_at(CWD, &node.path, false)?,
     };
     check_node(node, &root::stat(&tree)?)?;
     mount::attach(&tree, root.file(&node.path)?)
@@ -155,15 +195,15 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
     }
     let message =
         format!("{} exists and is another file than the device {}:{}", node.path.display(), node.major, node.minor);
-    Err(Error::new(message).hint("remove it from the image, or mount a tmpfs at /dev"))
+    Err(Error::new(message))
 }
 
-fn make_link(root: &Root, path: &Path, target: &str, replace: bool) -> Result<()> {
-    let (parent, name) = root.parent(path)?;
-    match rustix::fs::symlinkat(target, &parent, name) {
+fn make_link(root: &Root, parent: &mut Parent, path: &Path, target: &str, replace: bool) -> Result<()> {
+    let (parent, name) = parent.of(root, path)?;
+    match rustix::fs::symlinkat(target, parent, name) {
         Err(Errno::EXIST) if replace => {
-            call!("unlinkat"(name.display()) => rustix::fs::unlinkat(&parent, name, AtFlags::empty()))?;
-            call!("symlinkat"(target, name.display()) => rustix::fs::symlinkat(target, &parent, name))
+            call!("unlinkat"(name.display()) => rustix::fs::unlinkat(parent, name, AtFlags::empty()))?;
+            call!("symlinkat"(target, name.display()) => rustix::fs::symlinkat(target, parent, name))
         }
         Err(Errno::EXIST) => Ok(()),
         made => call!("symlinkat"(target, name.display()) => made),
@@ -216,12 +256,13 @@ fn check_is_root(root: &Root) -> Result<()> {
 pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
     let mut masks = Masks::default();
     for step in &plan.rootfs.finish {
-        finish_one(plan, &root, channel, step, &mut masks).step(|| step.what.to_string()).at(step.at)?;
+        let done = trace::conditional(|| id::tree(&step.what), || finish_one(plan, &root, channel, step, &mut masks));
+        done.step(|| step.what.to_string()).at(step.at)?;
     }
     Ok(())
 }
 
-fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, masks: &mut Masks) -> Result<()> {
+fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, masks: &mut Masks) -> Result<Outcome> {
     let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
     match &step.what {
         What::Console => make_console(plan, root, channel),
@@ -231,19 +272,20 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
         }
         What::ReadOnlyMount(path) => classic::set_attributes(&root.open(path)?, &read_only, false),
         What::ReadOnlyPath(path) => match root.find(path)? {
-            None => Ok(()),
+            None => return Ok(Outcome::Skipped),
             Some(place) => {
                 let tree = mount::clone_tree(&place, true)?;
                 classic::attach_changed(&tree, &place, |tree| classic::set_attributes(tree, &read_only, true))
             }
         },
         What::Mask(path) => match root.find(path)? {
-            None => Ok(()),
+            None => return Ok(Outcome::Skipped),
             Some(place) => masks.cover(root, place),
         },
         What::ReadOnlyRoot => classic::set_attributes(root.fd(), &read_only, false),
         _ => Err(Error::new("this step belongs before the root is entered")),
     }
+    .map(|()| Outcome::Done)
 }
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.
@@ -260,12 +302,17 @@ fn make_console(plan: &Plan, root: &Root, channel: &Channel) -> Result<()> {
 #[derive(Default)]
 struct Masks {
     empty: Option<OwnedFd>,
+    null: Option<OwnedFd>,
 }
 
 impl Masks {
     fn cover(&mut self, root: &Root, place: OwnedFd) -> Result<()> {
         if !root::is_directory(&root::stat(&place)?) {
-            return mount::attach(mount::clone_tree(null_device(root)?, false)?, place);
+            let null = match self.null.take() {
+                Some(null) => null,
+                None => null_device(root)?,
+            };
+            return mount::attach(mount::clone_tree(self.null.insert(null), false)?, place);
         }
         match &self.empty {
             Some(empty) => mount::attach(mount::clone_tree(empty, false)?, place),

@@ -1,6 +1,7 @@
 //! The little of rtnetlink(7) that moving network devices takes: find a link, change it, list and add its addresses.
 
-mod message;
+#[doc(hidden)] // Public for fuzz/.
+pub mod message;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 

@@ -27,9 +27,10 @@ mod resources_v2;
 pub mod rootfs;
 mod rules;
 pub mod seccomp;
+pub mod steps;
 pub mod sysctl;
 pub mod systemd;
-mod text;
+pub mod text;
 pub mod unit_properties;
 pub mod update;
 pub mod variant;
@@ -143,14 +144,6 @@ pub struct Program {
     pub console_size: Option<(u16, u16)>,
 }
 
-impl Program {
-    /// The filter, if it can wait until everything else is done and so be as narrow as it may. Without no_new_privs it needs
-    /// a capability that the program may not have, and an agent must get its descriptor before "created".
-    pub fn last_filter(&self) -> Option<&seccomp::Filter> {
-        self.seccomp.as_ref().filter(|filter| self.identity.no_new_privileges && !filter.notify)
-    }
-}
-
 impl Host {
     /// Whether the runtime makes mounts for a container in a user namespace: it may see sources that the mapped root may
     /// not. Without privileges it has no right to mount, and init sees what its user sees.
@@ -215,7 +208,31 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether something is mounted that no mount namespace takes away with the container.
+    pub fn mounts_on_host(&self) -> bool {
+        let is_mount = |step: &Step<rootfs::What>| match &step.what {
+            rootfs::What::Mount(mount) => mount.source != mounts::Source::Existing,
+            rootfs::What::Node(node) => node.bind,
+            _ => false,
+        };
+        self.rootfs.leave == rootfs::Leave::Chroot && self.rootfs.furnish.iter().any(is_mount)
+    }
+
+    /// Whether init needs a /proc of its own for what it writes there.
+    pub fn needs_proc(&self) -> bool {
+        let is_labelled = self.program.as_ref().is_some_and(|program| program.identity.label.is_some());
+        !self.sysctls.is_empty() || is_labelled
+    }
+}
+
 impl Program {
+    /// Whether the filter is the last thing before the exec, and so as narrow as it can be: with no_new_privs it needs no
+    /// right. One that notifies is loaded earlier, because its listener is still to be handed over.
+    pub fn loads_filter_last(&self) -> bool {
+        self.identity.no_new_privileges && self.seccomp.as_ref().is_some_and(|filter| !filter.notify)
+    }
+
     /// Decides the program of a container, or one that joins it.
     pub fn plan(
         process: &Process,

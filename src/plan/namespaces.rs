@@ -176,6 +176,15 @@ pub fn plan(spec: &Spec, problems: &mut Vec<Problem>) -> Namespaces {
     namespaces
 }
 
+impl Namespaces {
+    /// How far the container's CLOCK_MONOTONIC is ahead of the host's, in seconds and nanoseconds.
+    pub fn clock_offset(&self) -> Option<(i64, i64)> {
+        let line = self.time_offsets.iter().find_map(|line| line.strip_prefix("monotonic "))?;
+        let (seconds, nanoseconds) = line.split_once(' ')?;
+        Some((seconds.parse().ok()?, nanoseconds.parse().ok()?))
+    }
+}
+
 fn plan_id_maps(linux: &Linux, namespaces: &mut Namespaces, problems: &mut Vec<Problem>) {
     namespaces.uid_map = id_map(linux.uid_mappings().as_deref());
     namespaces.gid_map = id_map(linux.gid_mappings().as_deref());

@@ -24,9 +24,11 @@ use crate::plan::cgroup::Driver;
 use crate::plan::hooks::{HookKind, Hooks};
 use crate::plan::limits::Rlimit;
 use crate::plan::namespaces::Kind;
+use crate::plan::steps::{Stage, id};
 use crate::plan::{ConfigPath, Host, Plan, Request};
 use crate::resctrl::{Group, Membership};
 use crate::sys::process::{self, Child};
+use crate::trace;
 
 /// A container that was created: what `run` goes on with.
 #[derive(Debug)]
@@ -81,35 +83,41 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     let socket = check_terminal(options, &plan, terminal)?;
     plan.warnings.iter().for_each(|warning| environment.log.warning(warning));
 
-    let mut new = Creating::reserve(environment, record(&config, &plan, &bundle, &options.id)?)?; // dropped = undone
+    let mut stage = trace::enter(Stage::Prepare);
+    let record = record(&config, &plan, &bundle, &options.id)?;
+    let mut new = trace::step(|| id::STATE, || Creating::reserve(environment, record))?; // dropped = undone
     new.write_file("config.json", &config.text)?;
     notify.as_deref().map(notify::make_directory).transpose()?;
-    let gate = Gate::create(&new.container.directory)?;
+    let gate = trace::step(|| id::GATE, || Gate::create(&new.container.directory))?;
     new.cgroup = Some(Cgroup::create(&plan.cgroup)?);
     let entrance = new.cgroup.as_ref().map(Cgroup::entrance).transpose()?.unwrap_or_default();
-    new.resctrl = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
+    new.resctrl = plan.intel_rdt.as_ref().map(|rdt| trace::step(|| id::RESCTRL, || Group::make(rdt))).transpose()?;
     let record = new.container.record.clone();
     let (preserved_fds, hook_output) = (inherited.count, &hooks::Output::open(&plan.hooks)?);
     let inheritance =
         spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds };
     let (channel, init) = spawn::init(inheritance)?;
-    let pid = new.adopt(init)?; // pid and start time are on disk before init goes on
+    let pid = trace::step(|| id::RECORD, || new.adopt(init))?; // pid and start time are on disk before init goes on
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
     new.place(&plan, pid)?;
+    stage.next(Stage::Admit);
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
         cgroup.write_limits(&plan.cgroup)?;
-        plan.cgroup.owner.map(|owner| cgroup.give_to(owner)).transpose()?;
+        plan.cgroup.owner.map(|owner| trace::step(|| id::CGROUP_OWNER, || cgroup.give_to(owner))).transpose()?;
     }
-    new.resctrl.as_ref().map(|group| group.admit(pid)).transpose()?;
+    new.resctrl.as_ref().map(|group| trace::step(|| id::RESCTRL_ADMIT, || group.admit(pid))).transpose()?;
     set_oom_score(&plan, pid)?;
     new.net_devices = net_devices::move_in(&plan, pid)?;
+    stage.end();
     new.tell(&channel, &Message::Proceed)?;
     new.converse(&channel, &plan, &host, Phase::Furnishing)?;
     new.poststop = Some(plan.hooks.clone());
     environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
+    let mut stage = trace::enter(Stage::Hooks);
     new.run_hooks(&plan, HookKind::Prestart)?;
     new.run_hooks(&plan, HookKind::CreateRuntime)?;
+    stage.next(Stage::Commit);
     new.tell(&channel, &Message::HooksDone)?;
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
@@ -119,7 +127,9 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     if let Some(file) = &options.pid_file {
         write_pid_file(file, pid)?;
     }
-    new.commit(&channel, plan) // the status becomes created; nothing is undone now
+    let created = trace::step(|| id::COMMIT, || new.commit(&channel, plan))?; // the status becomes created; nothing is undone now
+    stage.end();
+    Ok(created)
 }
 
 /// The bundle's directory, absolute.
@@ -143,8 +153,7 @@ pub fn check_host(plan: &Plan) -> Result<()> {
     // "A directory MUST exist at the path declared by the field." (config.md, Root)
     Err(Error::new(format!("{} is not a directory", path.display()))
         .step("find the root filesystem")
-        .at(ConfigPath::new("root.path"))
-        .hint("unpack an image there, for example `umoci unpack`, or a busybox"))
+        .at(ConfigPath::new("root.path")))
 }
 
 /// The rules of runc between the terminal that the configuration wants and the flags. Its words too, even its name in
@@ -224,7 +233,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
 /// "oomScoreAdj: If set, the runtime MUST set oom_score_adj to the given value" (config.md).
 fn set_oom_score(plan: &Plan, pid: i32) -> Result<()> {
     let value = plan.program.as_ref().and_then(|program| program.limits.oom_score_adjustment);
-    value.map_or(Ok(()), |value| set_oom_score_of(pid, value))
+    value.map_or(Ok(()), |value| trace::step(|| id::OOM_SCORE, || set_oom_score_of(pid, value)))
 }
 
 /// Writes `/proc/PID/oom_score_adj`.
@@ -234,16 +243,18 @@ pub fn set_oom_score_of(pid: i32, value: i32) -> Result<()> {
     call!("write"(file, value) => fs::write(&file, value.to_string()).map_err(as_errno))
         .step(|| "set the OOM score")
         .at(ConfigPath::new("process.oomScoreAdj"))
-        .hint("a value below the caller's needs CAP_SYS_RESOURCE")
 }
 
 /// The limits of a process that is about to become the program: set by us, as it may lack the rights (its user namespace
 /// has none over limits), and while its user is still ours: another's limits need CAP_SYS_RESOURCE, see prlimit(2).
 pub fn set_rlimits(rlimits: &[Rlimit], pid: i32) -> Result<()> {
+    let stage = trace::enter(Stage::Limit);
     rlimits.iter().try_for_each(|limit| {
-        let set = process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
-        set.step(|| format!("set {}", limit.name)).at(limit.at)
-    })
+        let set = || process::set_rlimit(pid, limit.resource, limit.soft, limit.hard);
+        trace::step(|| id::rlimit(limit), set).step(|| format!("set {}", limit.name)).at(limit.at)
+    })?;
+    stage.end();
+    Ok(())
 }
 
 /// Writes the pid alone, and replaces the file whole: somebody waits for it.
@@ -329,9 +340,10 @@ impl<'a> Creating<'a> {
     /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.
     pub fn place(&mut self, plan: &Plan, pid: i32) -> Result<()> {
         let (Some(cgroup), record) = (&mut self.cgroup, &mut self.container.record) else { return Ok(()) };
-        if !cgroup.place(&plan.cgroup, pid)? {
+        if !matches!(plan.cgroup.driver, Driver::Systemd(_)) {
             return Ok(());
         }
+        trace::step(|| id::CGROUP_UNIT, || cgroup.place(&plan.cgroup, pid))?;
         record.cgroup = cgroup.paths();
         self.container.save()
     }
@@ -417,10 +429,8 @@ impl<'a> Creating<'a> {
         let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.had_oom_kill());
         let error = Error::new(format!("container init {how}{}", if oom { " (possibly OOM-killed)" } else { "" }));
         match ended {
-            _ if oom => error.at("linux.resources.memory.limit").hint("give the container more memory"),
-            Some((_, Some(libc::SIGSYS))) => error
-                .at("linux.seccomp")
-                .hint("the filter forbids what init still has to do; with process.noNewPrivileges it is loaded last"),
+            _ if oom => error.at("linux.resources.memory.limit"),
+            Some((_, Some(libc::SIGSYS))) => error.at("linux.seccomp"),
             _ => error,
         }
     }

@@ -13,8 +13,10 @@ use crate::container::{self, Container, Lock};
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::plan::hooks::{HookKind, Hooks};
+use crate::plan::steps::{Stage, id};
 use crate::resctrl::Membership;
 use crate::sys::process;
+use crate::trace;
 
 /// How long a killed init may take to die.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -115,18 +117,26 @@ fn kill_init(container: &Container) -> Result<()> {
 /// the poststop hooks run, which can only warn: "the runtime MUST log a warning, but the remaining hooks and lifecycle
 /// continue as if the hook had succeeded".
 pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
+    let stage = trace::enter(Stage::Delete);
     let cgroup = container.cgroup();
     if container.record.may_outlive_init() {
         cgroup.kill(libc::SIGKILL)?;
     }
-    host_mounts::remove(&container.record.rootfs, &container.record.host_mounts)?;
-    cgroup.remove().map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
-    container.record.resctrl.as_ref().map(Membership::remove).transpose()?;
+    let record = &container.record;
+    if !record.host_mounts.is_empty() {
+        trace::step(|| id::MOUNTS_REMOVE, || host_mounts::remove(&record.rootfs, &record.host_mounts))?;
+    }
+    let removed = trace::step(|| id::CGROUP_REMOVE, || cgroup.remove());
+    removed.map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
+    if let Some(group) = &container.record.resctrl {
+        trace::step(|| id::RESCTRL_REMOVE, || Membership::remove(group))?;
+    }
     let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };
-    container.forget()?;
+    trace::step(|| id::STATE_REMOVE, || container.forget())?;
     if let Some(hooks) = hooks {
         run_poststop(&hooks, container, environment);
     }
+    stage.end();
     Ok(())
 }
 

@@ -23,9 +23,11 @@ use crate::hooks;
 use crate::host;
 use crate::init;
 use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::steps::id;
 use crate::plan::systemd::UnitName;
 use crate::plan::{ConfigPath, Program, annotations};
 use crate::sys::process::{self, Child, Cloned};
+use crate::trace;
 
 /// The command. In the foreground its exit status is the program's.
 pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
@@ -77,7 +79,7 @@ fn plan(options: &cli::Exec, config: &Config, container: &Container, strict: boo
     let document = with_flags(document, options, config, &mut problems)?;
     let mut host = host::identity();
     host.umask = strict.then(process::umask);
-    host::find_security_modules(&mut host, Some(&document));
+    host::find_rights(&mut host, Some(&document));
     let namespaces = Namespaces { new: container.record.namespaces.clone(), ..Namespaces::default() };
     let linux = config.spec.linux().as_ref();
     let annotations = annotations::plan(config.spec.annotations().as_ref(), &mut problems, &mut Vec::new());
@@ -330,10 +332,14 @@ impl Joining {
         self.channel.send(&Message::Committed)?;
         match self.channel.receive()? {
             None => {
+                trace::end(id::EXECVE, None);
                 self.executed = true;
                 Ok(())
             }
-            Some(Message::Failed(error)) => Err(error),
+            Some(Message::Failed(error)) => {
+                trace::end(id::EXECVE, Some(&error));
+                Err(error)
+            }
             Some(_) => Err(Error::new("the runtime and the process disagree on the handshake")),
         }
     }

@@ -1,10 +1,12 @@
 //! THE HOST SIDE: one verb a file.
 
+mod check;
 mod checkpoint;
 mod create;
 mod delete;
 mod events;
 mod exec;
+mod explain;
 mod features;
 mod foreground;
 mod host_mounts;
@@ -39,6 +41,7 @@ use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::plan::cgroup::Manager;
 use crate::sys::process;
+use crate::trace;
 
 /// What every verb needs.
 #[derive(Debug)]
@@ -67,7 +70,23 @@ pub fn puts_process_inside(command: &str) -> bool {
 /// Performs one command; the exit status of a success is the container's where it ran in the foreground.
 pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log, Error)> {
     let environment = environment(&action, globals, log)?;
-    dispatch(action, &environment).map_err(|error| (environment.log, error))
+    begin_trace(&action, globals)
+        .and_then(|command| {
+            let status = dispatch(action, &environment)?;
+            command.end();
+            Ok(status)
+        })
+        .map_err(|error| (environment.log, error))
+}
+
+/// `--trace`, or the variable for whom cannot change an engine's call.
+fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
+    let (command, container) = action.names();
+    let file = globals.trace.clone().or_else(|| std::env::var_os("MINICON_TRACE").map(PathBuf::from));
+    if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
+        trace::open(&file, globals.trace_format.as_deref(), container)?;
+    }
+    Ok(trace::command(command))
 }
 
 fn dispatch(action: Action, environment: &Environment) -> Result<i32> {
@@ -95,6 +114,9 @@ fn dispatch(action: Action, environment: &Environment) -> Result<i32> {
         Action::List(options) => report::list(&options, environment).map(|()| 0),
         Action::Spec(options) => spec::write(&options).map(|()| 0),
         Action::Features(_) => features::print().map(|()| 0),
+        Action::Explain(options) => explain::explain(&options, environment).map(|()| 0),
+        Action::Check(options) => check::check(&options, environment),
+        Action::Trace(options) => explain::draw_trace(&options).map(|()| 0),
         Action::Version => report::version().map(|()| 0),
     }
 }
@@ -127,7 +149,9 @@ fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environme
         }
     };
     let cgroup_manager = match action {
-        Action::Create(_) | Action::Run(_) | Action::Restore(_) => cgroup_manager(globals, rootless),
+        Action::Create(_) | Action::Run(_) | Action::Restore(_) | Action::Explain(_) | Action::Check(_) => {
+            cgroup_manager(globals, rootless)
+        }
         _ => Ok(Manager::default()),
     };
     let cgroup_manager = match cgroup_manager {

@@ -121,8 +121,7 @@ fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Hos
             ..Attributes::default()
         };
         mount::set_attributes(&tree, &attributes, recursion == Recursion::Recursive)
-            .step(|| format!("map the ids of {}", source.display()))
-            .hint("the file system of the source must support id-mapped mounts (tmpfs does from Linux 6.3)")?;
+            .step(|| format!("map the ids of {}", source.display()))?;
     }
     Ok(tree)
 }

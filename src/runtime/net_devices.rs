@@ -15,7 +15,9 @@ use crate::netlink::{Address, Link, Socket};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::plan::net_devices::NetDevice;
+use crate::plan::steps::id;
 use crate::sys::process;
+use crate::trace;
 
 /// Devices that were moved. The socket inside keeps the namespace alive even if init dies, and with it the devices: virtual
 /// ones would end with it, physical ones would come back under their new names.
@@ -48,7 +50,9 @@ pub fn move_in(plan: &Plan, init: i32) -> Result<Option<Moved>> {
     let mut moved = Moved::none(open_target(plan, init)?)?;
     let mut devices = plan.net_devices.iter();
     let done = devices.try_for_each(|device| {
-        moved.move_one(device).step(|| format!("move the network device {}", device.name)).at(device.at())
+        trace::step(|| id::net_device(device), || moved.move_one(device))
+            .step(|| format!("move the network device {}", device.name))
+            .at(device.at())
     });
     match done {
         Ok(()) => Ok(Some(moved)),

@@ -3,16 +3,18 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::open_init;
 use crate::call;
 use crate::container::Container;
 use crate::error::{Context, Error, Result};
+use crate::sys::channel;
 
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
@@ -64,10 +66,21 @@ impl Notify {
         let Some(init) = open_init(&container.record)? else { return Ok(()) };
         while self.has_message(&init)? {
             if self.forward_one(Some(container.record.init_process_pid))? {
-                break;
+                return self.wait_until_heard();
             }
         }
         Ok(())
+    }
+
+    /// Waits until the manager has taken what it was told: it asks who we are, and we are about to end. Who receives the
+    /// descriptor closes it, see `BARRIER=1` in sd_notify(3). A manager that does not is not waited for forever.
+    fn wait_until_heard(&self) -> Result<()> {
+        let (ours, theirs) = call!("pipe2"() => rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC))?;
+        channel::send(&self.outer()?, b"BARRIER=1", &[theirs.as_fd()]).step(|| "report readiness")?;
+        drop(theirs);
+        let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let mut events = [PollFd::new(&ours, PollFlags::empty())];
+        call!("poll"() => rustix::io::retry_on_intr(|| poll(&mut events, Some(&patience)))).map(drop)
     }
 
     /// Takes one message; true if it was the one to pass on. The process that the manager should watch from now on is
@@ -89,16 +102,21 @@ impl Notify {
     }
 
     fn tell(&self, word: &str) -> Result<()> {
-        let failed = |error: std::io::Error| Error::new(format!("{}: {error}", self.outer.display()));
-        let socket = UnixDatagram::unbound().map_err(failed)?;
-        match self.outer.to_str().and_then(|path| path.strip_prefix('@')) {
-            // systemd may use an abstract address.
-            Some(name) => {
-                use std::os::linux::net::SocketAddrExt;
-                let address = std::os::unix::net::SocketAddr::from_abstract_name(name).map_err(failed)?;
-                socket.send_to_addr(word.as_bytes(), &address).map_err(failed).map(drop)
+        let sent = self.outer()?.send(word.as_bytes());
+        sent.map(drop).map_err(|error| Error::new(format!("{}: {error}", self.outer.display())))
+    }
+
+    /// A connection to the manager.
+    fn outer(&self) -> Result<UnixDatagram> {
+        let connect = || {
+            let socket = UnixDatagram::unbound()?;
+            match self.outer.to_str().and_then(|path| path.strip_prefix('@')) {
+                // systemd may use an abstract address.
+                Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+                None => socket.connect(&self.outer)?,
             }
-            None => socket.send_to(word.as_bytes(), &self.outer).map_err(failed).map(drop),
-        }
+            Ok(socket)
+        };
+        connect().map_err(|error: std::io::Error| Error::new(format!("{}: {error}", self.outer.display())))
     }
 }

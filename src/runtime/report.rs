@@ -143,6 +143,7 @@ pub fn print(text: &str) -> Result<()> {
     print_as_it_is(&format!("{text}\n"))
 }
 
-fn print_as_it_is(text: &str) -> Result<()> {
+/// Prints a text.
+pub fn print_as_it_is(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| Error::new(format!("write to stdout: {error}")))
 }

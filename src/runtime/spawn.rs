@@ -17,8 +17,10 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::Output;
 use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
+use crate::plan::steps::id;
 use crate::plan::{ConfigPath, Host, Plan};
 use crate::sys::process::{self, Child, Cloned};
+use crate::trace;
 
 /// What init inherits; see [`init::Start`].
 #[derive(Debug)]
@@ -51,9 +53,11 @@ pub fn init(inheritance: Inheritance<'_>) -> Result<(Channel, Child)> {
     let needs_usher = joins_user
         || namespaces.creates(Kind::User) && joins.iter().any(|(kind, _)| *kind != Kind::Pid)
         || !may_come_back(&joins);
-    let child =
-        if needs_usher { via_usher(inheritance, joins, theirs, &ours) } else { directly(inheritance, joins, theirs) };
-    child.step(|| "make the container's init").map(|child| (ours, child))
+    let clone = || match needs_usher {
+        true => via_usher(inheritance, joins, theirs, &ours),
+        false => directly(inheritance, joins, theirs),
+    };
+    trace::step(|| id::CLONE, clone).step(|| "make the container's init").map(|child| (ours, child))
 }
 
 /// Whether we can join a pid namespace for one clone and leave it again. It takes rights over our own one, which belongs
@@ -78,7 +82,8 @@ pub fn open_namespace(join: &Join) -> Result<Option<(Kind, OwnedFd)>> {
             Err(_) => Err(Error::new(format!("{} is not a namespace", join.path.display()))),
         }
     };
-    let fd = opened().step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
+    let fd = trace::step(|| id::open(join.kind), opened);
+    let fd = fd.step(|| format!("open the {} namespace", join.kind.name())).at(at)?;
     Ok((join.kind != Kind::User || !is_own(&fd, Kind::User)).then_some((join.kind, fd)))
 }
 
@@ -95,8 +100,7 @@ fn check_is_private(plan: &Plan, kind: Kind, fd: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!("{change} not allowed in the host's {} namespace", kind.name()))
-        .at(ConfigPath::new(if sysctl.is_some() { "linux.sysctl" } else { "hostname" }))
-        .hint("leave out the namespace's path to get a new one"))
+        .at(ConfigPath::new(if sysctl.is_some() { "linux.sysctl" } else { "hostname" })))
 }
 
 /// Whether a namespace is the one that we are in.
@@ -135,7 +139,7 @@ fn directly(inheritance: Inheritance<'_>, mut joins: Vec<(Kind, OwnedFd)>, chann
 pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
     let own = "/proc/self/ns/pid";
     let own = call!("open"(own) => rustix::fs::open(own, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))?;
-    process::setns(target, Kind::Pid.flag()).step(|| "join the pid namespace")?;
+    init::join_namespace(Kind::Pid, target)?;
     Ok(own)
 }
 
@@ -205,9 +209,8 @@ pub fn through_usher(
 /// Namespaces that belong to the host must be joined before the user namespace, those that belong to it after; which is
 /// which only trying tells.
 fn join_all(joins: &[(Kind, OwnedFd)]) -> Result<()> {
-    let join = |(kind, fd): &(Kind, OwnedFd)| {
-        process::setns(fd, kind.flag()).step(|| format!("join the {} namespace", kind.name()))
-    };
+    trace::become_init();
+    let join = |(kind, fd): &(Kind, OwnedFd)| init::join_namespace(*kind, fd);
     let user = joins.iter().find(|(kind, _)| *kind == Kind::User);
     let mut later = Vec::new();
     for other in joins.iter().filter(|(kind, _)| *kind != Kind::User) {
@@ -238,10 +241,11 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
         // "setgroups must be denied before a process without privileges may map its group", user_namespaces(7).
         write(&format!("/proc/{pid}/setgroups"), "deny")?;
     }
-    for (file, program, map, at) in
-        [("gid_map", "newgidmap", gids, "linux.gidMappings"), ("uid_map", "newuidmap", uids, "linux.uidMappings")]
-    {
-        let mapped = match unprivileged && !single {
+    for (name, file, program, map, at) in [
+        (id::GID_MAP, "gid_map", "newgidmap", gids, "linux.gidMappings"),
+        (id::UID_MAP, "uid_map", "newuidmap", uids, "linux.uidMappings"),
+    ] {
+        let mapped = || match unprivileged && !single {
             true => run_map_program(program, pid, map),
             false => {
                 let lines: String =
@@ -249,7 +253,7 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
                 write(&format!("/proc/{pid}/{file}"), &lines)
             }
         };
-        mapped.step(|| "write the id map").at(ConfigPath::new(at))?;
+        trace::step(|| name, mapped).step(|| "write the id map").at(ConfigPath::new(at))?;
     }
     Ok(())
 }
@@ -257,7 +261,6 @@ pub fn map_ids(pid: i32, uids: &[IdMap], gids: &[IdMap], host: &Host) -> Result<
 fn write(file: &str, text: &str) -> Result<()> {
     let written = std::fs::write(file, text).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
     call!("write"(file, format_args!("{text:?}")) => written)
-        .hint("ranges must not overlap, and their outside ids must be mapped in the caller's user namespace")
 }
 
 fn run_map_program(program: &str, pid: i32, map: &[IdMap]) -> Result<()> {
@@ -274,5 +277,5 @@ fn run_map_program(program: &str, pid: i32, map: &[IdMap]) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(format!("{program}: {said}")).hint("the ranges must be granted in /etc/subuid and /etc/subgid"))
+    Err(Error::new(format!("{program}: {said}")))
 }

@@ -12,8 +12,10 @@ use crate::error::{Error, Result};
 use crate::handshake::{Started, open_gate};
 use crate::hooks::{self, Output, State};
 use crate::plan::hooks::{self as plan_hooks, HookKind, Hooks};
+use crate::plan::steps::{Stage, id};
 use crate::plan::{ConfigPath, annotations};
 use crate::sys::process;
+use crate::trace;
 
 /// The command.
 pub fn start(id: &str, environment: &Environment) -> Result<()> {
@@ -55,7 +57,11 @@ pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
         return Err(container::no_process());
     }
     let refused = |status| status::permit(Verb::Start, status, &container.record.id);
-    match open_gate(&container.directory)? {
+    let stage = trace::enter(Stage::Open);
+    let opened = trace::step(|| id::GATE_OPEN, || open_gate(&container.directory))?;
+    end_exec(opened.as_ref());
+    stage.end();
+    match opened {
         // Nobody waits: somebody else has started it, or it has died, since we looked.
         None => match container.status()? {
             Status::Created => Err(Error::new("init does not wait at its gate")),
@@ -66,20 +72,28 @@ pub fn open(container: &Container, _lock: &Lock) -> Result<()> {
         Some(Started::Yes) => match status::read_stat(container.record.init_process_pid) {
             // The end of the file can also mean that init was killed, by its own filter for one. A zombie still tells.
             Some(stat) if stat.start == container.record.init_process_start && !stat.has_executed() => {
-                Err(explain_death(container, "container init died while it started the program")
-                    .hint("a seccomp filter must let the exec itself pass"))
+                Err(explain_death(container, "container init died while it started the program"))
             }
             _ => Ok(()),
         },
     }
 }
 
+/// For the trace: init could not tell how its last step went.
+fn end_exec(opened: Option<&Started>) {
+    match opened {
+        Some(Started::Yes) => trace::end(id::EXECVE, None),
+        Some(Started::Failed(error)) => trace::end(id::EXECVE, Some(error)),
+        Some(Started::Died) | None => {}
+    }
+}
+
 /// The words in parentheses are runc's.
 fn explain_death(container: &Container, message: &str) -> Error {
     match container.cgroup().had_oom_kill() {
-        true => Error::new(format!("{message} (possibly OOM-killed)"))
-            .at(ConfigPath::new("linux.resources.memory.limit"))
-            .hint("give the container more memory"),
+        true => {
+            Error::new(format!("{message} (possibly OOM-killed)")).at(ConfigPath::new("linux.resources.memory.limit"))
+        }
         false => Error::new(message),
     }
 }
@@ -90,11 +104,14 @@ pub fn run_poststart(container: &Container, environment: &Environment) -> Result
     if !container.record.has_late_hooks {
         return Ok(());
     }
+    let stage = trace::enter(Stage::Started);
     let hooks = late_hooks(container)?;
     let state = state(container, "running", container.record.init_process_pid);
     let output = Output::open(&hooks);
     let ran = output.and_then(|output| hooks::run_all(&hooks, HookKind::Poststart, &state, &output));
-    ran.inspect_err(|_| stop_and_destroy(container, environment))
+    ran.inspect_err(|_| stop_and_destroy(container, environment))?;
+    stage.end();
+    Ok(())
 }
 
 /// The end of a container whose hook has failed.

@@ -188,8 +188,11 @@ pub fn is_open(fd: RawFd) -> bool {
 /// Opens /dev/null for each standard stream that the caller has closed, so that no file of ours takes its number and is
 /// then written to by mistake. The standard library does this in a Rust `main`, which minicon does not have.
 pub fn open_missing_stdio() {
-    for fd in 0..3 {
-        if !is_open(fd) {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: the pointer and the length are those of one array. poll(2) without a wait tells which are not open.
+    unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) };
+    for stream in streams {
+        if stream.revents & libc::POLLNVAL != 0 {
             // SAFETY: the path is a C string. open(2) takes the lowest number that is free, which is this one.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }

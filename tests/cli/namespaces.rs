@@ -201,7 +201,7 @@ fn in_user_namespace(b: Bundle<'_>) -> Bundle<'_> {
 }
 
 /// Starts a process that holds a namespace.
-fn hold(flags: &[&str], file: &str) -> Running {
+pub fn hold(flags: &[&str], file: &str) -> Running {
     // A static program: a container that takes its mounts may not leave it without the libraries that it still loads.
     let holder = Cmd::new(UNSHARE).args(flags).args(["/bin/busybox", "sleep", "1000"]).spawn();
     let (path, ours) = (namespace_of(&holder, file), own_namespace(file));
@@ -211,7 +211,7 @@ fn hold(flags: &[&str], file: &str) -> Running {
     holder
 }
 
-fn namespace_of(holder: &Running, file: &str) -> PathBuf {
+pub fn namespace_of(holder: &Running, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/ns/{file}", holder.pid()))
 }
 

@@ -11,13 +11,13 @@ use crate::support::{Cmd, Test, program, rootfs};
 const USER: u32 = 1000;
 
 /// A bundle that belongs to the user, and a copy of the runtime that the user can reach.
-struct Rootless<'t> {
+pub struct Rootless<'t> {
     test: &'t Test,
     dir: PathBuf,
 }
 
 impl<'t> Rootless<'t> {
-    fn new(test: &'t Test) -> Self {
+    pub fn new(test: &'t Test) -> Self {
         let dir = test.directory("rootless");
         let runtime = dir.join("minicon");
         fs::copy(program(), &runtime).expect("copy the runtime");
@@ -31,7 +31,7 @@ impl<'t> Rootless<'t> {
     }
 
     /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
-    fn runtime(&self, args: &[&str]) -> Cmd {
+    pub fn runtime(&self, args: &[&str]) -> Cmd {
         self.runtime_behind(&[], args)
     }
 
@@ -71,7 +71,7 @@ impl<'t> Rootless<'t> {
         give(&self.dir.join(name));
     }
 
-    fn configure(&self, change: impl FnOnce(&mut Value)) {
+    pub fn configure(&self, change: impl FnOnce(&mut Value)) {
         let file = self.dir.join("config.json");
         let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
         config["process"]["terminal"] = json!(false);
@@ -136,6 +136,9 @@ fn root_of_a_user_namespace_finds_the_users_containers() {
     let rootless = Rootless::new(&t);
     rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
     rootless.runtime(&["create", "kept"]).run().ok();
+    // What lies in XDG_RUNTIME_DIR without the sticky bit may be tidied up (XDG Base Directory Specification).
+    let mode = fs::metadata(rootless.dir.join("run/minicon")).expect("the state directory").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1700);
     let as_root = ["env", "-u", "USER", "unshare", "--user", "--map-root-user"];
     rootless.runtime_behind(&as_root, &["list", "--quiet"]).run().ok().prints("kept");
     rootless.runtime(&["delete", "--force", "kept"]).run().ok();

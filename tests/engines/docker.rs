@@ -51,12 +51,13 @@ fn find_client() -> Result<String> {
     Ok(client.context("there is no docker: apt-get install docker.io")?.display().to_string())
 }
 
-/// The limits are this process's own, because docker's default ones need CAP_SYS_RESOURCE.
+/// Experimental are the checkpoints. The limits are this process's own, because docker's default ones need CAP_SYS_RESOURCE.
 fn start_daemon(world: &World) -> Result<Child> {
     let (data, configuration) = (world.path("docker"), world.path("daemon.json"));
     let runtime = world.runtime.display();
     let text = format!(
         r#"{{"runtimes": {{"{RUNTIME}": {{"path": "{runtime}"}}}}, "default-runtime": "{RUNTIME}",
+        "experimental": true,
         "default-ulimits": {{"nofile": {{"Name": "nofile", "Soft": 20000, "Hard": 20000}}}}}}"#
     );
     fs::write(&configuration, text)?;

@@ -169,7 +169,7 @@ fn profiles_of_engines_get_the_same_answers() {
 
 /// Both compile a policy to the same answers, unless libseccomp refuses it: it sees contradictions also between
 /// rules of which minicon lets the more special one decide if that comes first.
-fn agree(policy: &LinuxSeccomp) -> Result<(), TestCaseError> {
+pub fn agree(policy: &LinuxSeccomp) -> Result<(), TestCaseError> {
     prop_assume!(is_within_libseccomp(policy));
     for native in [Architecture::X86_64, Architecture::Aarch64] {
         let refused = Oracle::new(policy, native).is_err();

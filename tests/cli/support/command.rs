@@ -136,6 +136,10 @@ impl Running {
         self.child.id() as i32
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
     }

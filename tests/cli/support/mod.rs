@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use bundle::Bundle;
-pub use command::{Cmd, Output, Running, eventually, slowness};
+pub use command::{Cmd, Output, Running, eventually, patience, slowness};
 use guard::Snapshot;
 
 /// One test at a time: the guard compares the whole host.

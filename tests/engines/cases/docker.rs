@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, DOCKER, holds, limit, same};
+use super::{Case, DOCKER, has_shares, holds, limit, same};
 use crate::docker::RUNTIME;
 use crate::engine::Engine;
 use crate::image::NAME;
@@ -58,8 +58,7 @@ fn update_restart(e: &dyn Engine) -> Result<()> {
     let pid = e.pid("changing")?;
     e.ok("update --restart no changing")?;
     same(limit(pid, ("memory", "memory.limit_in_bytes"), "memory.max")?, "67108864")?;
-    let shares = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
-    ensure!(["512", "20"].contains(&shares.as_str()), "{shares}");
+    has_shares(pid, 512)?;
     same(limit(pid, ("pids", "pids.max"), "pids.max")?, "50")?;
     let quota = limit(pid, ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
     ensure!(["50000", "50000 100000"].contains(&quota.as_str()), "{quota}");

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 
-use super::{Case, EVERY, ROOTFUL, exits, holds, limit, same};
+use super::{Case, EVERY, ROOTFUL, exits, has_shares, holds, limit, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
@@ -70,8 +70,7 @@ fn update_memory(e: &dyn Engine) -> Result<()> {
         e.ok(&format!("update --memory {memory} --memory-swap 128m changing"))?;
         same(limit(pid, ("memory", "memory.limit_in_bytes"), "memory.max")?, bytes)?;
     }
-    let shares = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
-    ensure!(["512", "20"].contains(&shares.as_str()), "cpu shares are now {shares}");
+    has_shares(pid, 512)?;
     same(limit(pid, ("pids", "pids.max"), "pids.max")?, "50")
 }
 
@@ -79,8 +78,7 @@ fn update_cpu(e: &dyn Engine) -> Result<()> {
     e.start_sh("changing", "--memory 64m", FOREVER)?;
     let pid = e.pid("changing")?;
     e.ok("update --cpu-shares 256 --cpu-quota 25000 --cpu-period 50000 --cpuset-cpus 0 changing")?;
-    let shares = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
-    ensure!(["256", "10"].contains(&shares.as_str()), "{shares}");
+    has_shares(pid, 256)?;
     let quota = limit(pid, ("cpu", "cpu.cfs_quota_us"), "cpu.max")?;
     ensure!(["25000", "25000 50000"].contains(&quota.as_str()), "{quota}");
     same(limit(pid, ("cpuset", "cpuset.cpus"), "cpuset.cpus")?, "0")?;

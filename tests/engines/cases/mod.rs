@@ -1,6 +1,7 @@
 //! The cases: one short function each, in a table per subject.
 
 mod buildah;
+mod checkpoint;
 mod containerd;
 mod docker;
 mod errors;
@@ -59,6 +60,7 @@ pub fn of(kind: Kind) -> impl Iterator<Item = &'static Case> {
         run::CASES,
         lifecycle::CASES,
         live::CASES,
+        checkpoint::CASES,
         exec::CASES,
         errors::CASES,
         rights::CASES,
@@ -119,6 +121,19 @@ fn limit(pid: i32, v1: (&str, &str), v2: &str) -> Result<String> {
     let of_v2 = || Some(format!("/sys/fs/cgroup{}/{v2}", groups.lines().find_map(|line| line.strip_prefix("0::"))?));
     let file = of_v1.or_else(of_v2).with_context(|| groups.clone())?;
     Ok(fs::read_to_string(&file).with_context(|| file)?.trim().to_owned())
+}
+
+/// Checks a cgroup's share of the processor. On v2 it is a weight, and newer runtimes compute it otherwise than older
+/// ones: half of the usual share was 20 and is 59.
+fn has_shares(pid: i32, shares: u64) -> Result<()> {
+    let weights = match shares {
+        512 => ["20", "59"],
+        256 => ["10", "35"],
+        other => anyhow::bail!("no weights are known for {other} shares"),
+    };
+    let got = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
+    ensure!(got == shares.to_string() || weights.contains(&got.as_str()), "{got} instead of {shares} shares");
+    Ok(())
 }
 
 /// A device whose opening changes nothing and that no container has by default.

@@ -25,9 +25,10 @@ pub fn end_when_asked() {
         // SAFETY: the structures live across the calls; the handler does nothing but end the process.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
-            if libc::sigaction(signal, ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_DFL {
-                action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
-                libc::sigaction(signal, &action, ptr::null_mut());
+            let mut before: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            if libc::sigaction(signal, &action, &mut before) == 0 && before.sa_sigaction == libc::SIG_IGN {
+                libc::sigaction(signal, &before, ptr::null_mut());
             }
         }
     }

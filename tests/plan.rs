@@ -73,7 +73,12 @@ fn every_step_has_a_row_in_the_table() {
     let bundles = entries("bundles").into_iter().map(|bundle| bundle.join("config.json")).filter(|file| file.exists());
     for file in documents.chain(bundles) {
         let host = if file.to_string_lossy().contains("rootless") { rootless_host() } else { host() };
-        for act in plan(&file, &host).expect("it plans").acts() {
+        // Planned for this version of cgroups, not for what only v2 has.
+        let Ok(planned) = plan(&file, &host) else {
+            assert!(file.to_string_lossy().contains("unified-limits"), "{}", file.display());
+            continue;
+        };
+        for act in planned.acts() {
             let (_, calls, why) = table::row(&act.id);
             assert!(!calls.is_empty() && why.ends_with('.') || why.ends_with(')'), "{}: {}", file.display(), act.id);
         }

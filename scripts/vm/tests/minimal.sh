@@ -3,4 +3,6 @@
 set -euo pipefail
 
 "$(dirname "$0")/devices.sh"
-exec "$@"
+if [ $# != 1 ]; then exec "$@"; fi
+# What minicon tells of itself is tested on the host, by `make test`: words and examples are the same here.
+exec "$1" --skip check:: --skip docs:: --skip explain:: --skip hints:: --skip trace::

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Termios, Winsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, Winsize};
 
 use crate::call;
 use crate::error::{Context, Error, Result};
@@ -118,6 +118,24 @@ impl RawMode {
 impl Drop for RawMode {
     fn drop(&mut self) {
         let _ = rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &self.before);
+    }
+}
+
+/// Fits the container's terminal to what it will be relayed to, before the program can look.
+pub fn fit(master: &OwnedFd) {
+    copy_size(master);
+    keep_line_ends(master);
+}
+
+/// Where our stdout is no terminal, a line's end reaches it as the program wrote it, without the carriage return that the
+/// container's terminal would add: whoever captures the output wants the text, and gets that from runc too.
+fn keep_line_ends(master: &OwnedFd) {
+    if rustix::termios::isatty(rustix::stdio::stdout()) {
+        return;
+    }
+    if let Ok(mut settings) = rustix::termios::tcgetattr(master) {
+        settings.output_modes.remove(OutputModes::ONLCR);
+        let _ = rustix::termios::tcsetattr(master, OptionalActions::Now, &settings);
     }
 }
 

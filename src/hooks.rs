@@ -2,9 +2,11 @@
 //! Used on both sides: by the runtime, and by init for createContainer and startContainer.
 
 use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +23,7 @@ use crate::container::status::Status;
 use crate::error::{Context, Error, Result};
 use crate::plan::hooks::{Hook, HookKind, Hooks};
 use crate::plan::steps::id;
+use crate::sys::signal;
 use crate::trace;
 
 /// The state of runtime.md, as hooks get it. The pid is the one that this side sees.
@@ -35,6 +38,9 @@ pub struct State<'a> {
     pub bundle: &'a Path,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: &'a BTreeMap<String, String>,
+    /// What a hook without an environment of its own gets.
+    #[serde(skip)]
+    pub environment: &'a [CString],
 }
 
 /// How the specification spells a status in a hook's state.
@@ -99,12 +105,15 @@ fn run(hook: &Hook, state: &State<'_>, output: &Output) -> Result<()> {
     let stdout = copy(output.stdout.as_ref().unwrap_or(&kept_end))?;
     let stderr = copy(output.stderr.as_ref().unwrap_or(&kept_end))?;
     drop(kept_end);
-    let variables = hook.env.iter().filter_map(|variable| variable.split_once('='));
+    let variables: Vec<&[u8]> = match &hook.env {
+        Some(own) => own.iter().map(String::as_bytes).collect(),
+        None => state.environment.iter().map(|variable| variable.to_bytes()).collect(),
+    };
     let child = Command::new(&hook.path)
         .arg0(&hook.args[0])
         .args(&hook.args[1..])
         .env_clear()
-        .envs(variables)
+        .envs(variables.into_iter().filter_map(name_and_value))
         .stdin(state_file(state)?)
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr))
@@ -116,10 +125,15 @@ fn run(hook: &Hook, state: &State<'_>, output: &Output) -> Result<()> {
     }
     let how = match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+        (None, signal) => format!("signal: {}", signal::text(signal.unwrap_or(0))),
     };
     let said = String::from_utf8_lossy(&text);
     Err(Error::new(format!("{how}, output: {:?}", said.trim())))
+}
+
+fn name_and_value(variable: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let end = variable.iter().position(|byte| *byte == b'=')?;
+    Some((OsStr::from_bytes(&variable[..end]), OsStr::from_bytes(&variable[end + 1..])))
 }
 
 /// The state as a file that is already written whole: no pipe can fill up, whatever the hook does with it.
@@ -139,14 +153,14 @@ fn wait(
     deadline: Option<Instant>,
     timeout: Option<u32>,
 ) -> Result<(ExitStatus, Vec<u8>)> {
-    let process = rustix::process::Pid::from_child(child);
-    let process = call!("pidfd_open"() => rustix::process::pidfd_open(process, PidfdFlags::empty()))?;
+    let pid = rustix::process::Pid::from_child(child);
+    let pidfd = call!("pidfd_open"() => rustix::process::pidfd_open(pid, PidfdFlags::empty()))?;
     let mut text = Vec::new();
     let mut listening = true;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let exited = {
-            let mut events = [PollFd::new(&process, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
+            let mut events = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
             let count = if listening { 2 } else { 1 };
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut events[..count], left.as_ref()) {

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::call;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys;
 use crate::sys::path::{openat2, openat2_if_there};
 
@@ -18,6 +18,7 @@ use crate::sys::path::{openat2, openat2_if_there};
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
+    over_slash: bool,
     covered: usize,
 }
 
@@ -29,7 +30,12 @@ const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICL
 impl Root {
     /// A root whose mount or directory is open.
     pub fn new(directory: OwnedFd) -> Root {
-        Root { directory, covered: 0 }
+        Root { directory, over_slash: false, covered: 0 }
+    }
+
+    /// A root whose mount lies over `/`.
+    pub fn over_slash(directory: OwnedFd) -> Root {
+        Root { directory, over_slash: true, covered: 0 }
     }
 
     /// A mount at `/` lies over the root and is the root from here on.
@@ -37,14 +43,19 @@ impl Root {
         (self.directory, self.covered) = (mount, self.covered + 1);
     }
 
-    /// How many roots are covered by this one.
+    /// How many roots this one has covered at `/`.
     pub fn covered(&self) -> usize {
-        self.covered
+        if self.over_slash { self.covered } else { 0 }
     }
 
     /// The descriptor of the root itself.
     pub fn fd(&self) -> &OwnedFd {
         &self.directory
+    }
+
+    /// Makes it the working directory: fchdir(2).
+    pub fn enter(&self) -> Result<()> {
+        call!("fchdir"(sys::Fd(&self.directory)) => rustix::process::fchdir(&self.directory)).step(|| "enter the root")
     }
 
     /// Opens a path inside as a place (`O_PATH`), following links inside the root.

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::files;
 use crate::error::{Context, Result};
 use crate::plan::cgroup::{CgroupHost, Hierarchy, Unified};
+use crate::sys::file;
 
 /// Finds the cgroup hierarchies of this machine and the calling process's place in them.
 pub fn probe() -> Result<CgroupHost> {
@@ -97,7 +98,7 @@ fn find_mount(mountinfo: &str, controllers: &[String], own: &Path) -> Option<(Pa
     mountinfo.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(3);
-        let (root, mount_point) = (unescape(mount.next()?), unescape(mount.next()?));
+        let (root, mount_point) = (file::unescape(mount.next()?), file::unescape(mount.next()?));
         let mut file_system = file_system.split(' ');
         let (kind, options) = (file_system.next()?, file_system.nth(1)?);
         let matches = match controllers {
@@ -108,28 +109,6 @@ fn find_mount(mountinfo: &str, controllers: &[String], own: &Path) -> Option<(Pa
         let own = own.strip_prefix(&root).unwrap_or(Path::new(""));
         matches.then(|| (mount_point, Path::new("/").join(own)))
     })
-}
-
-/// mountinfo writes blanks and backslashes as `\040`.
-fn unescape(field: &str) -> PathBuf {
-    let mut rest = field;
-    let mut plain = String::new();
-    while let Some(position) = rest.find('\\') {
-        plain.push_str(&rest[..position]);
-        let code = rest.get(position + 1..position + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                plain.push(char::from(code));
-                rest = &rest[position + 4..];
-            }
-            None => {
-                plain.push('\\');
-                rest = &rest[position + 1..];
-            }
-        }
-    }
-    plain.push_str(rest);
-    PathBuf::from(plain)
 }
 
 #[cfg(test)]

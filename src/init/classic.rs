@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
-use super::copy_up;
+use super::{copy_up, mounts};
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::mount_options::{attribute, ms};
 use crate::plan::mounts::Mount;
-use crate::root::{self, Root};
+use crate::root::Root;
+use crate::sys;
 use crate::sys::mount::{self, Attributes};
-use crate::sys::{self};
 
 /// mount_setattr(2), or a remount where the kernel or a filter does not have it.
 pub fn set_attributes(mount: &OwnedFd, attributes: &Attributes, recursive: bool) -> Result<()> {
@@ -81,23 +81,14 @@ pub fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool) -> Result
     let depth = if recursive { ms::REC } else { 0 };
     mount::mount(&source.to_string_lossy(), &place_path(&place)?, "", ms::BIND | depth, "")?;
     let mounted = root.open(&plan.destination)?;
-    for (change, recursive) in [(plan.options.below, true), (plan.options.own, false)] {
-        if change.is_some() {
-            let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
-            set_attributes(&mounted, &attributes, recursive)?;
-        }
-    }
+    mounts::change(&mounted, plan)?;
     Ok(mounted)
 }
 
 /// A new file system, and the place opened again, now that the mount is on it.
 pub fn mount_filesystem(root: &Root, plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Result<OwnedFd> {
-    let mut data = plan.options.data_string();
-    if kind == "tmpfs" && !plan.options.data.iter().any(|(key, _)| key == "mode") {
-        let separator = if data.is_empty() { "" } else { "," };
-        data = format!("{data}{separator}mode={:o}", root::stat(place)?.st_mode & 0o7777);
-    }
-    mount::mount(device, &place_path(place)?, kind, plan.options.as_classic_flags(), &data)?;
+    let flags = plan.options.as_classic_flags();
+    mount::mount(device, &place_path(place)?, kind, flags, &plan.options.data_string())?;
     let mounted = root.open(&plan.destination)?;
     if plan.options.copy_up {
         copy_up::copy_into(place, &mounted).step(|| format!("copy {} up", plan.destination.display()))?;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets as KernelSets};
 
@@ -17,7 +17,7 @@ use crate::plan::identity::{CapabilitySets, Identity};
 use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
 use crate::plan::lists::Mask;
 use crate::plan::steps::id;
-use crate::sys::path::openat2_if_there;
+use crate::sys::path::{may_execute, openat2_if_there};
 use crate::sys::process;
 use crate::trace;
 
@@ -30,6 +30,11 @@ pub struct Executable {
 }
 
 impl Executable {
+    /// The program's environment.
+    pub fn environment(&self) -> &[CString] {
+        &self.environment
+    }
+
     /// execve(2). Returns only the failure.
     pub fn execute(&self) -> Result<std::convert::Infallible> {
         let argv: Vec<&CStr> = self.argv.iter().map(CString::as_c_str).collect();
@@ -313,7 +318,7 @@ fn check(path: &CStr) -> Result<(), Errno> {
     if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(Errno::ISDIR);
     }
-    rustix::fs::access(path, Access::EXEC_OK)
+    may_execute(path)
 }
 
 fn refusal(name: &CStr, errno: Errno) -> Error {

@@ -13,12 +13,14 @@
 
 mod classic;
 mod copy_up;
+mod host_proc;
 mod identity;
 mod mounts;
 mod namespaces;
 mod proc;
 mod rootfs;
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::cgroup::Entrance;
@@ -29,9 +31,10 @@ use crate::handshake::{Channel, Gate, Message};
 use crate::hooks::{self, Output, State};
 use crate::plan::hooks::HookKind;
 use crate::plan::namespaces::Kind;
+use crate::plan::seccomp::Filter;
 use crate::plan::steps::{Stage, id};
 use crate::plan::{Plan, Program};
-use crate::sys::{filter, process};
+use crate::sys::{filter, process, signal};
 use crate::trace;
 use identity::Executable;
 pub use namespaces::join_namespace;
@@ -136,7 +139,8 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     channel.send(&Message::RootfsReady)?;
     let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
     stage.next(Stage::Leave);
-    run_hooks(plan, start.record, start.hook_output, HookKind::CreateContainer, "creating")?;
+    root.enter()?; // where runc runs these hooks
+    run_hooks(plan, start.record, start.hook_output, HookKind::CreateContainer, &[])?;
     trace::step(|| id::LEAVE, || rootfs::leave(&plan.rootfs, &root))?;
     rootfs::finish(plan, root, channel)?;
     proc::write_sysctls(proc.as_ref(), &plan.sysctls)?;
@@ -150,6 +154,7 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
         // container exists without one. Start refuses it, and until it is deleted somebody must hold its namespaces.
         None => trace::step(|| id::NOBODY, identity::become_nobody).map(|()| None)?,
     };
+    signal::end_when_asked();
     stage.end();
     channel.send(&Message::Ready)?;
     Ok(program)
@@ -166,10 +171,17 @@ fn wait_and_execute(
 ) -> Result<std::convert::Infallible> {
     trace::step(|| id::GATE_WAIT, || gate.wait())?;
     let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
-    run_hooks(plan, record, hook_output, HookKind::StartContainer, "created")?;
+    let filter = last_filter(program);
+    // A startContainer hook is the image's: it has no rights that the program has not, so the filter binds it too.
+    let (early, late) =
+        if plan.hooks.of(HookKind::StartContainer).is_empty() { (None, filter) } else { (filter, None) };
+    if early.is_some() {
+        trace::step(|| id::SECCOMP, || load_filter(early))?;
+    }
+    run_hooks(plan, record, hook_output, HookKind::StartContainer, executable.environment())?;
     process::keep_on_exec(preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
     gate.announce()?;
-    execute(program, executable)
+    execute(late, executable)
 }
 
 /// The life of a process that joins a running container (`exec`): enter, assume, become the program.
@@ -206,7 +218,7 @@ fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
     channel.send(&Message::Ready)?;
     let Some(Message::Committed) = channel.receive_bare()? else { return Err(out_of_order()) };
     process::keep_on_exec(join.preserved_fds).step(|| "keep the descriptors that --preserve-fds names")?;
-    execute(program, &executable)
+    execute(last_filter(program), &executable)
 }
 
 /// Gives up every right that the configuration does not grant. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it
@@ -236,29 +248,39 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
     trace::step(|| id::PROGRAM, || identity::find_executable(identity, home))
 }
 
-fn execute(program: &Program, executable: &Executable) -> Result<std::convert::Infallible> {
+fn execute(filter: Option<&Filter>, executable: &Executable) -> Result<std::convert::Infallible> {
     process::restore_signals();
-    let last = program.seccomp.as_ref().filter(|_| program.loads_filter_last());
     // Who sees us become the program ends these: after the filter nothing can be written.
-    last.inspect(|_| trace::begin_for_other(id::SECCOMP));
+    filter.inspect(|_| trace::begin_for_other(id::SECCOMP));
     trace::begin_for_other(id::EXECVE);
-    if let Some(filter) = last {
-        filter::load(filter).step(|| "load the seccomp filter").at("linux.seccomp")?;
-    }
+    load_filter(filter)?;
     executable.execute().step(|| "start the program").at("process.args[0]")
 }
 
-fn run_hooks(plan: &Plan, record: &Record, output: &Output, kind: HookKind, status: &'static str) -> Result<()> {
+fn last_filter(program: &Program) -> Option<&Filter> {
+    program.seccomp.as_ref().filter(|_| program.loads_filter_last())
+}
+
+/// A filter that notifies nobody.
+fn load_filter(filter: Option<&Filter>) -> Result<()> {
+    filter
+        .map_or(Ok(()), |filter| filter::load(filter).map(drop))
+        .step(|| "load the seccomp filter")
+        .at("linux.seccomp")
+}
+
+fn run_hooks(plan: &Plan, record: &Record, output: &Output, kind: HookKind, environment: &[CString]) -> Result<()> {
     if plan.hooks.of(kind).is_empty() {
         return Ok(());
     }
     let state = State {
         version: &record.version,
         id: &record.id,
-        status,
+        status: if kind == HookKind::CreateContainer { "creating" } else { "created" },
         pid: rustix::process::getpid().as_raw_nonzero().get(),
         bundle: &record.bundle,
         annotations: &record.annotations,
+        environment,
     };
     hooks::run_all(&plan.hooks, kind, &state, output)
 }

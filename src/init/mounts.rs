@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::handshake::Channel;
 use crate::hints;
 use crate::plan::mount_options::attribute;
-use crate::plan::mounts::{Mount, Source};
+use crate::plan::mounts::{Change, LOCKABLE, Mount, Source};
 use crate::root::{self, Root};
 use crate::sys::mount::{self, Attributes};
 
@@ -49,17 +49,29 @@ fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize,
 }
 
 /// The attributes of a mount and of all below it. The recursive ones come first, so that the mount's own win.
-fn change(tree: &OwnedFd, plan: &Mount) -> Result<()> {
-    for (change, recursive) in [(plan.options.below, true), (plan.options.own, false)] {
-        if change.is_some() {
-            let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
-            classic::set_attributes(tree, &attributes, recursive)?;
+pub fn change(tree: &OwnedFd, plan: &Mount) -> Result<()> {
+    let (own, unnamed) = (plan.options.own, plan.options.unnamed);
+    change_to(tree, plan.options.below, true)?;
+    match change_to(tree, Change { clear: own.clear | unnamed, ..own }, false) {
+        // Who lives in a user namespace cannot clear what came with the mount, and has not asked for it.
+        Err(error) if error.errno() == Some(Errno::PERM) && unnamed & LOCKABLE != 0 => {
+            change_to(tree, Change { clear: own.clear | unnamed & !LOCKABLE, ..own }, false)
         }
+        changed => changed,
     }
-    Ok(())
+}
+
+fn change_to(tree: &OwnedFd, change: Change, recursive: bool) -> Result<()> {
+    if !change.is_some() {
+        return Ok(());
+    }
+    let attributes = Attributes { set: change.set, clear: change.clear, ..Attributes::default() };
+    classic::set_attributes(tree, &attributes, recursive)
 }
 
 fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
+    let with_mode = if kind == "tmpfs" { keep_mode(root, plan)? } else { None };
+    let plan = with_mode.as_ref().unwrap_or(plan);
     let place = match plan.no_symlinks {
         true => root.ordinary_directory(&plan.destination)?,
         false => root.directory(&plan.destination)?,
@@ -67,7 +79,7 @@ fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd
     if plan.options.classic {
         return classic::mount_filesystem(root, plan, &place, kind, device);
     }
-    let made = match make_detached(plan, &place, kind, device) {
+    let made = match make_detached(plan, kind, device) {
         Err(error) if error.call_name() == Some("fsopen") && mount::is_unavailable(&error) => {
             return classic::mount_filesystem(root, plan, &place, kind, device).map_err(|error| explain(error, kind));
         }
@@ -85,18 +97,25 @@ fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd
     Ok(made)
 }
 
-fn make_detached(plan: &Mount, place: &OwnedFd, kind: &str, device: &str) -> Result<OwnedFd> {
+/// A tmpfs without a mode takes that of the directory it covers, as runc has it; one that is made for the mount has none.
+fn keep_mode(root: &Root, plan: &Mount) -> Result<Option<Mount>> {
+    if plan.options.data.iter().any(|(key, _)| key == "mode") {
+        return Ok(None);
+    }
+    let Some(covered) = root.find(&plan.destination)? else { return Ok(None) };
+    let mode = root::stat(&covered)?.st_mode & 0o7777;
+    let mut plan = plan.clone();
+    plan.options.data.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+    Ok(Some(plan))
+}
+
+fn make_detached(plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
     let context = mount::open_filesystem(kind)?;
     mount::configure(&context, "source", Some(device))?;
     if device.starts_with('/') && plan.options.own.set & attribute::RDONLY != 0 {
         mount::configure(&context, "ro", None)?;
     }
     configure(&context, plan)?;
-    if kind == "tmpfs" && !plan.options.data.iter().any(|(key, _)| key == "mode") {
-        // The directory below keeps its permissions, as runc has it.
-        let mode = root::stat(place)?.st_mode & 0o7777;
-        mount::configure(&context, "mode", Some(&format!("{mode:o}")))?;
-    }
     mount::create(&context, plan.options.own.set)
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::{classic, mounts};
+use super::{classic, host_proc, mounts};
 use crate::call;
 use crate::console;
 use crate::error::{Context, Error, Result};
@@ -22,8 +22,8 @@ use crate::root::{self, Root};
 use crate::sys::{self, mount, mount::Attributes};
 use crate::trace::{self, Outcome};
 
-/// Builds the tree while the host's is still visible. Nothing is put over the host's paths: the root is a mount of its
-/// own that lies over `/`, reached only through its descriptor.
+/// Builds the tree while the host's is still visible. The root is a mount of its own, reached only through its descriptor;
+/// where it lies concerns hooks and sources of mounts, which know it by its path on the host (decision 0016).
 pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Result<Root> {
     let root = trace::step(|| id::ROOT, || open_root(plan, namespaces, channel))
         .step(|| format!("take {} as the root", plan.path.display()));
@@ -98,6 +98,10 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     }
     let tree =
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
+    if let Some(place) = own_place(plan).filter(|_| namespaces.creates(Kind::Mount)) {
+        mount::attach(&tree, place)?;
+        return Ok(Root::new(tree));
+    }
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {
         // Neither the mount over `/` nor pivot_root may reach the host, so this one mount leaves its peers.
@@ -106,7 +110,17 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     }
     mount::attach(&tree, &slash)?;
     part_from_host(plan, &tree)?;
-    Ok(Root::new(tree))
+    Ok(Root::over_slash(tree))
+}
+
+/// The root's own directory, if the root can lie there: it can be walked to (not by every mapped root), no peer on the host
+/// would see the mount, and pivot_root takes it away with the rest of the host's tree.
+fn own_place(plan: &Rootfs) -> Option<OwnedFd> {
+    if plan.leave != Leave::Pivot || plan.propagation & ms::SHARED != 0 || plan.path == Path::new("/") {
+        return None;
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&plan.path, flags, Mode::empty()).ok()
 }
 
 /// With shared propagation a copy is a peer of the host's mount, where all that is mounted inside would appear. Volumes
@@ -196,10 +210,12 @@ fn make_link(root: &Root, parent: &mut Parent, path: &Path, target: &str, replac
     }
 }
 
-/// LEAVE: from here on `/` is the container's root and the host's tree is out of reach.
+/// LEAVE: from here on `/` is the container's root, which is the working directory, and the host's tree is out of reach.
 pub fn leave(plan: &Rootfs, root: &Root) -> Result<()> {
     let left = || {
-        call!("fchdir"(sys::Fd(root.fd())) => rustix::process::fchdir(root.fd()))?;
+        if plan.leave == Leave::Cover {
+            host_proc::hide()?;
+        }
         match plan.leave {
             Leave::Pivot => {
                 let is_shared = plan.propagation & ms::SHARED != 0;

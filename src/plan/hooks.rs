@@ -38,8 +38,8 @@ pub struct Hook {
     pub path: PathBuf,
     /// argv, its name included.
     pub args: Vec<String>,
-    /// The whole environment: nothing is inherited.
-    pub env: Vec<String>,
+    /// The whole environment. None: that of the program for a startContainer hook, as runc has it, an empty one for others.
+    pub env: Option<Vec<String>>,
     /// Seconds until it is killed.
     pub timeout: Option<u32>,
     /// Its place in the configuration.
@@ -127,8 +127,8 @@ fn plan_hook(entry: &Entry, at: ConfigPath, problems: &mut Vec<Problem>) -> Hook
         Some(args) if !args.is_empty() => args.clone(),
         _ => vec![path.to_string_lossy().into_owned()],
     };
-    let env = entry.env().clone().unwrap_or_default();
-    if args.iter().chain(&env).any(|string| string.contains('\0')) {
+    let env = entry.env().clone();
+    if args.iter().chain(env.iter().flatten()).any(|string| string.contains('\0')) {
         problems.push(Problem::new(at, "args and env must not hold NUL bytes"));
     }
     Hook { path: path.clone(), args, env, timeout, at }

@@ -127,11 +127,12 @@ pub fn plan(
     for (index, variable) in variables.iter().enumerate().filter(|(_, variable)| !variable.contains('=')) {
         problems.push(Problem::new(at.field("env").index(index), format!("must be NAME=value, not {variable:?}")));
     }
+    let latest = latest_of_each_name(variables);
     let user = process.user();
     check_ids(user, at.field("user"), problems);
     Identity {
         argv,
-        environment: strings(&latest_of_each_name(variables), at.field("env"), problems),
+        environment: strings(&latest, at.field("env"), problems),
         cwd: plan_cwd(process, problems),
         uid: user.uid(),
         gid: user.gid(),
@@ -143,9 +144,7 @@ pub fn plan(
         capabilities: plan_capabilities(process.capabilities().as_ref(), namespaces, host, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         label: plan_label(process, host, problems),
-        find_home: !variables
-            .iter()
-            .any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
+        find_home: !latest.iter().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())),
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Effect {
     Clear(u64),
     /// Replaces the access-time bits.
     AccessTime(u64),
+    /// Takes one back.
+    AccessTimeCleared(u64),
     /// The same three for the mount and all below it.
     SetRecursive(u64),
     /// See [`Effect::SetRecursive`].
@@ -98,17 +100,17 @@ pub mod ms {
 }
 
 use Effect::{
-    AccessTime, AccessTimeRecursive, Bind, Classic, ClassicCleared, Clear, ClearRecursive, CopyUp, IdMap, Nothing,
-    Propagation, Remount, Set, SetRecursive, Superblock, SuperblockCleared,
+    AccessTime, AccessTimeCleared, AccessTimeRecursive, Bind, Classic, ClassicCleared, Clear, ClearRecursive, CopyUp,
+    IdMap, Nothing, Propagation, Remount, Set, SetRecursive, Superblock, SuperblockCleared,
 };
 use Recursion::{Recursive, Single};
 use attribute::{NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, RELATIME, STRICTATIME};
 
-/// Every option that is not handed to the file system, sorted by name. As with mount(8), `norelatime` alone leaves the
-/// kernel's default, which is relatime; only `strictatime` and `noatime` lead away from it.
+/// Every option that is not handed to the file system, sorted by name. As with mount(8), `atime` and its like only take
+/// back another option: a new mount has the kernel's default then, which is relatime, a bind mount what its source has.
 pub const TABLE: &[(&str, Effect)] = &[
     ("async", SuperblockCleared("async", ms::SYNCHRONOUS)),
-    ("atime", AccessTime(RELATIME)),
+    ("atime", AccessTimeCleared(NOATIME)),
     ("bind", Bind(Single)),
     ("defaults", Nothing),
     ("dev", Clear(NODEV)),
@@ -127,8 +129,8 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("noiversion", ClassicCleared(ms::I_VERSION)),
     ("nolazytime", SuperblockCleared("nolazytime", ms::LAZYTIME)),
     ("nomand", SuperblockCleared("nomand", ms::MANDLOCK)),
-    ("norelatime", AccessTime(RELATIME)),
-    ("nostrictatime", AccessTime(RELATIME)),
+    ("norelatime", AccessTimeCleared(RELATIME)),
+    ("nostrictatime", AccessTimeCleared(STRICTATIME)),
     ("nosuid", Set(NOSUID)),
     ("nosymfollow", Set(NOSYMFOLLOW)),
     ("private", Propagation(ms::PRIVATE, Single)),
@@ -220,11 +222,13 @@ fn key_and_value(part: &str) -> (String, Option<String>) {
 
 /// The latest option wins, as in mount(8).
 fn apply(effect: Effect, options: &mut Options) {
+    options.names_own |= matches!(effect, Set(_) | Clear(_) | AccessTime(_) | AccessTimeCleared(_));
     match effect {
         Nothing => {}
         Set(bit) => options.own.set(bit),
         Clear(bit) => options.own.clear(bit),
         AccessTime(mode) => options.own.set_access_time(mode),
+        AccessTimeCleared(mode) => options.own.clear_access_time(mode),
         SetRecursive(bit) => options.below.set(bit),
         ClearRecursive(bit) => options.below.clear(bit),
         AccessTimeRecursive(mode) => options.below.set_access_time(mode),

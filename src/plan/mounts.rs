@@ -68,6 +68,10 @@ impl Source {
 pub struct Options {
     /// Attributes of the mount itself.
     pub own: Change,
+    /// Whether one is named, be it only to clear it.
+    pub names_own: bool,
+    /// Attributes that a bind mount loses because others are named.
+    pub unnamed: u64,
     /// Attributes of the mount and all below it.
     pub below: Change,
     /// Flags of the file system, by their fsconfig(2) names.
@@ -120,13 +124,39 @@ impl Change {
         self.set = self.set & !attribute::ATIME_MASK | mode;
     }
 
+    /// Takes an access-time mode back, if it is the one that counts: what was or is the default remains.
+    pub fn clear_access_time(&mut self, mode: u64) {
+        if self.clear & attribute::ATIME_MASK != 0 && self.set & attribute::ATIME_MASK == mode {
+            self.set &= !attribute::ATIME_MASK;
+            self.clear &= !attribute::ATIME_MASK;
+        }
+    }
+
     /// Whether anything changes.
     pub fn is_some(self) -> bool {
         self.set | self.clear != 0
     }
 }
 
+/// What the mounts of another user namespace keep, see mount_namespaces(7), "Restrictions on mount namespaces".
+pub const LOCKABLE: u64 = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+
 impl Options {
+    /// A bind mount has the flags of its source until one is named; then it has those that are named, as the remount of
+    /// mount(8), runc and crun makes it. Only the access time stays unless another one is named. In a new user namespace the
+    /// flags of the source are kept too, as they cannot be cleared there.
+    fn replace_flags_of_source(&mut self, in_user_namespace: bool) {
+        if !self.names_own {
+            return;
+        }
+        match self.own.clear & attribute::ATIME_MASK != 0 || self.own.set & attribute::NODIRATIME != 0 {
+            true => self.own.clear |= attribute::ATIME_MASK | attribute::NODIRATIME & !self.own.set,
+            false => self.own.clear &= !attribute::NODIRATIME,
+        }
+        let replaced = if in_user_namespace { attribute::NOSYMFOLLOW } else { LOCKABLE | attribute::NOSYMFOLLOW };
+        self.unnamed = replaced & !(self.own.set | self.own.clear);
+    }
+
     /// The whole as `MS_*` flags for mount(2).
     pub fn as_classic_flags(&self) -> u64 {
         const PAIRS: [(u64, u64); 8] = [
@@ -191,6 +221,9 @@ pub fn plan(
         let source = entry.source().as_deref();
         let Some(source) = plan_source(kind, source, &options, request, at, problems) else { continue };
         let is_bind = matches!(source, Source::Bind { .. });
+        if is_bind {
+            options.replace_flags_of_source(namespaces.has(Kind::User));
+        }
         options.classic |= !is_bind && needs_classic_call(&options);
         let no_symlinks = matches!(kind, "proc" | "sysfs");
         let by_runtime = is_bind && (host.mounts_for(namespaces) || options.id_map.is_some());

@@ -226,6 +226,10 @@ fn push_paths(
     problems: &mut Vec<Problem>,
 ) {
     for (index, path) in paths.iter().enumerate() {
+        // A second mask would hide nothing more.
+        if paths[..index].contains(path) {
+            continue;
+        }
         let at = at.index(index);
         match absolute(Path::new(path)).filter(|_| path.starts_with('/')) {
             Some(path) => finish.push(Step { what: make(path), when: Condition::TargetExists, at }),

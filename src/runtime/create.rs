@@ -357,6 +357,7 @@ impl<'a> Creating<'a> {
             pid: record.init_process_pid,
             bundle: &record.bundle,
             annotations: &record.annotations,
+            environment: &[],
         }
     }
 

@@ -60,7 +60,7 @@ pub fn exec(options: &cli::Exec, environment: &Environment) -> Result<i32> {
         write_pid_file(file, pid)?;
     }
     if let Some(master) = &console {
-        console::copy_size(master); // before the program can ask
+        console::fit(master);
     }
     joining.execute()?;
     match signals {

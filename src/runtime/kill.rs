@@ -23,6 +23,13 @@ fn kill_one(id: &str, signal: i32, all: bool, environment: &Environment) -> Resu
         // Engines clean up with it: that there is nobody left is no failure.
         return container.cgroup().kill(signal);
     }
+    if status == Status::Stopped && signal == libc::SIGKILL && container.record.may_outlive_init() {
+        // Init is gone, its companions may not be; they are the container's too.
+        let cgroup = container.cgroup();
+        if !cgroup.pids()?.is_empty() {
+            return cgroup.kill(signal);
+        }
+    }
     status::permit(Verb::Kill, status, id)?;
     let Some(init) = open_init(&container.record)? else {
         return status::permit(Verb::Kill, Status::Stopped, id);
@@ -85,11 +92,11 @@ const REAL_TIME: (i32, i32) = (34, 64);
 
 /// A signal's number: by number, or by name in any case with or without SIG.
 fn parse_signal(text: &str) -> Result<i32> {
-    let unknown = || {
-        Error::new(format!("unknown signal {text:?}")).hint("a number from 1 to 64, or a name such as TERM or SIGTERM")
-    };
+    let unknown =
+        || Error::new(format!("unknown signal {text:?}")).hint("a number up to 64, or a name such as TERM or SIGTERM");
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=REAL_TIME.1).contains(&number) { Ok(number) } else { Err(unknown()) };
+        // 0 is no signal: it asks whether there is a process, see kill(2).
+        return if (0..=REAL_TIME.1).contains(&number) { Ok(number) } else { Err(unknown()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -112,11 +119,11 @@ mod tests {
     #[test]
     fn signals_by_name_and_number() {
         for (text, number) in
-            [("9", 9), ("kill", 9), ("SIGKILL", 9), ("sigusr1", 10), ("RTMIN+1", 35), ("sigrtmax", 64)]
+            [("0", 0), ("9", 9), ("kill", 9), ("SIGKILL", 9), ("sigusr1", 10), ("RTMIN+1", 35), ("sigrtmax", 64)]
         {
             assert_eq!(parse_signal(text).expect(text), number);
         }
-        for text in ["0", "-9", "65", "SIGFOO", "", "RTMIN+99"] {
+        for text in ["-9", "65", "SIGFOO", "", "RTMIN+99"] {
             assert!(parse_signal(text).is_err(), "{text}");
         }
     }

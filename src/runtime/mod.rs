@@ -50,6 +50,8 @@ pub struct Environment {
     pub root: PathBuf,
     /// How it is made, if it is not there.
     pub root_mode: u32,
+    /// `--root` names it.
+    pub root_is_given: bool,
     /// Where messages go.
     pub log: Log,
     /// `--rootless=true`, or an unprivileged caller.
@@ -164,7 +166,10 @@ fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environme
         return Err((log, Error::new("Option --root argument should not be set to /")));
     }
     match std::path::absolute(&root) {
-        Ok(root) => Ok(Environment { root, root_mode, log, rootless, strict: globals.strict, cgroup_manager }),
+        Ok(root) => {
+            let (root_is_given, strict) = (globals.root.is_some(), globals.strict);
+            Ok(Environment { root, root_is_given, root_mode, log, rootless, strict, cgroup_manager })
+        }
         Err(error) => Err((log, Error::new(format!("--root {}: {error}", root.display())))),
     }
 }

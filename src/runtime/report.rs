@@ -68,6 +68,9 @@ pub fn list(options: &cli::List, environment: &Environment) -> Result<()> {
     if !["table", "json"].contains(&options.format.as_str()) {
         return Err(Error::new(format!("invalid format option: {}", options.format)).hint("it is table or json"));
     }
+    if environment.root_is_given && !environment.root.exists() {
+        return Err(Error::new(format!("{} does not exist", environment.root.display())).step("look for containers"));
+    }
     let mut containers = Vec::new();
     let tell = |id: &str, error: &Error| environment.log.warning(&format!("{id}: {}", error.headline()));
     for id in container::ids(&environment.root)? {

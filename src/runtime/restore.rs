@@ -41,7 +41,7 @@ pub fn restore(options: &cli::Restore, environment: &Environment) -> Result<i32>
     let Created { container, init, console, .. } = make(options, environment)?;
     let Some(signals) = signals else { return Ok(0) };
     if let Some(master) = &console {
-        console::copy_size(master);
+        console::fit(master);
     }
     let status = foreground::wait(&init, console, &signals, None);
     delete::destroy(&container, environment)?;

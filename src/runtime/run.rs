@@ -23,7 +23,7 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
     let Created { container, init, console, plan } = create::make(&options.create, environment, terminal)?;
     drop(plan);
     if let Some(master) = &console {
-        console::copy_size(master); // before the program can ask
+        console::fit(master);
     }
     let started = start_it(&container, environment);
     if started.is_err() {

@@ -15,6 +15,9 @@ pub fn write(options: &cli::Spec) -> Result<()> {
     let name = options.file.as_deref().unwrap_or(Path::new("config.json"));
     let file = options.bundle.clone().unwrap_or_default().join(name);
     let mut document = document();
+    if !is_cgroup_v2() {
+        leave_out(&mut document, "cgroup");
+    }
     if options.rootless {
         make_rootless(&mut document);
     }
@@ -32,8 +35,19 @@ pub fn write(options: &cli::Spec) -> Result<()> {
     })
 }
 
+/// On v1 a cgroup namespace hides from a process in which cgroup it is, while its mounts still tell; so runc leaves it out.
+fn is_cgroup_v2() -> bool {
+    rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|found| found.f_type == libc::CGROUP2_SUPER_MAGIC)
+}
+
+fn leave_out(document: &mut Value, kind: &str) {
+    if let Some(namespaces) = document["linux"]["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != kind);
+    }
+}
+
 /// The default: a shell in new namespaces with three capabilities.
-pub fn document() -> Value {
+fn document() -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let usual = json!(["nosuid", "noexec", "nodev"]);
     json!({
@@ -86,8 +100,8 @@ fn make_rootless(document: &mut Value) {
     if let Some(linux) = document["linux"].as_object_mut() {
         linux.remove("resources");
     }
+    leave_out(document, "network");
     if let Some(namespaces) = document["linux"]["namespaces"].as_array_mut() {
-        namespaces.retain(|namespace| namespace["type"] != "network");
         namespaces.push(json!({ "type": "user" }));
     }
     for mount in document["mounts"].as_array_mut().into_iter().flatten() {

@@ -136,5 +136,13 @@ pub fn late_hooks(container: &Container) -> Result<Hooks> {
 pub fn state<'a>(container: &'a Container, status: &'static str, pid: i32) -> State<'a> {
     let record = &container.record;
     let annotations = &record.annotations;
-    State { version: &record.version, id: &record.id, status, pid, bundle: &record.bundle, annotations }
+    State {
+        version: &record.version,
+        id: &record.id,
+        status,
+        pid,
+        bundle: &record.bundle,
+        annotations,
+        environment: &[],
+    }
 }

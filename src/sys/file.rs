@@ -1,7 +1,7 @@
 //! Files of /proc and of the cgroup file systems, which tell no size and are short: std asks for the size first and then
 //! reads 32 bytes, 32, 64, …, and the kernel writes the whole text anew for each.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -34,4 +34,26 @@ pub fn read_line(path: &Path) -> Result<String> {
 fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     call!("open"(path.display()) => rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// mountinfo writes blanks and backslashes as `\040`.
+pub fn unescape(field: &str) -> PathBuf {
+    let mut rest = field;
+    let mut plain = String::new();
+    while let Some(position) = rest.find('\\') {
+        plain.push_str(&rest[..position]);
+        let code = rest.get(position + 1..position + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) => {
+                plain.push(char::from(code));
+                rest = &rest[position + 4..];
+            }
+            None => {
+                plain.push('\\');
+                rest = &rest[position + 1..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    PathBuf::from(plain)
 }

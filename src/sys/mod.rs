@@ -14,6 +14,7 @@ pub mod network;
 pub mod path;
 pub mod process;
 pub mod regex;
+pub mod signal;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};

@@ -1,12 +1,13 @@
-//! openat2(2), the only way in which minicon opens a path below a container's root.
+//! openat2(2), the only way in which minicon opens a path below a container's root; faccessat2(2).
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::Fd;
+use super::{Fd, outcome};
 use crate::call;
 use crate::error::Result;
 
@@ -37,5 +38,18 @@ pub fn openat2_if_there(
             Err(Errno::NOENT) => return Ok(None),
             opened => return opened.map(Some),
         }
+    }
+}
+
+/// Whether the file can be executed with the rights that execve(2) will look at: faccessat2(2) with `AT_EACCESS`, since
+/// access(2) passes over capabilities that are not those of root.
+pub fn may_execute(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: a C string that outlives the call.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) };
+    match outcome(answer) {
+        // Before Linux 5.8.
+        Err(Errno::NOSYS) => rustix::fs::access(path, rustix::fs::Access::EXEC_OK),
+        answer => answer.map(drop),
     }
 }

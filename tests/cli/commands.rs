@@ -191,6 +191,7 @@ fn list_prints_json_or_ids() {
         t.runtime(["list", flag]).run().ok().prints(&b.id);
     }
     t.runtime(["list", "--format", "xml"]).run().fails("invalid format option");
+    Cmd::new(program()).arg("--root").arg(t.path("no-such-root")).arg("list").run().fails("no-such-root");
 }
 
 #[test]
@@ -200,6 +201,9 @@ fn spec_writes_a_configuration_that_runs() {
     t.runtime(["spec"]).dir(&dir).run().ok();
     let mut config: Value = serde_json::from_slice(&fs::read(dir.join("config.json")).expect("written")).expect("JSON");
     assert_eq!(config["process"]["args"], serde_json::json!(["sh"]));
+    let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+    let has_cgroup = namespaces.iter().any(|namespace| namespace["type"] == "cgroup");
+    assert_eq!(has_cgroup, crate::support::limits::is_v2());
     t.runtime(["spec", "--bundle"]).arg(&dir).run().fails("config.json exists. Remove it first");
     let b = t.bundle(&[]);
     config["process"]["terminal"] = false.into();

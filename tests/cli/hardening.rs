@@ -103,6 +103,37 @@ fn all_processes_of_a_container_in_a_shared_pid_namespace_are_killed() {
     b.is_gone();
 }
 
+/// Init may be gone and the others not; they are the container's still.
+#[test]
+fn what_is_left_in_a_shared_pid_namespace_is_killed() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 says that the container does not run") else { return };
+    let b = t.idle().share("pid");
+    b.up();
+    b.exec_with(&["--detach"], &["sleep", "1000"]).run().ok();
+    let processes = b.cgroup("pids").join("cgroup.procs");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(b.pid()), nix::sys::signal::Signal::SIGKILL).expect("kill");
+    b.becomes("stopped");
+    let left = || fs::read_to_string(&processes).unwrap_or_default();
+    assert!(!left().is_empty());
+    b.kill("KILL").ok();
+    eventually("all are gone", || left().is_empty());
+    b.kill("KILL").fails("container not running");
+}
+
+/// Without pivot_root the host's tree stays in the mount namespace, and mount_namespaces(7) lets whoever finds an uncovered
+/// procfs there mount another one, masks or not.
+#[test]
+fn without_pivot_root_no_bare_procfs_can_be_mounted() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 was not tried") else { return };
+    let mounted = "unshare -mrpf sh -c 'mount -t proc none /proc && ls /proc/kcore'";
+    let b = t.sh(mounted).capabilities(&["CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID"]);
+    let b = b.set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/keys"]));
+    for flags in [&["--no-pivot"][..], &[]] {
+        let output = b.on_bundle("run", flags).run();
+        assert!(output.code != 0 && output.stderr.contains("mount: permission denied"), "{}", output.stderr);
+    }
+}
+
 /// Without no_new_privs the filter is loaded before the program's user is assumed.
 #[test]
 fn a_filter_may_forbid_the_calls_of_the_handshake() {

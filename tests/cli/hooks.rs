@@ -180,6 +180,55 @@ fn a_failing_poststart_hook_destroys_the_container() {
     b.is_gone();
 }
 
+/// The specification leaves open what a hook without `env` gets; this one has always had the program's environment in runc.
+#[test]
+fn a_start_hook_without_an_environment_gets_the_programs() {
+    let t = Test::new();
+    let b = t.bundle(&["true"]).push("/process/env", "ONE=two");
+    let script = |script: &str| json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let b = b.push("/hooks/startContainer", script("test \"$ONE:$HOME\" = two:/root"));
+    b.run().ok();
+    let mut own = script("test \"$ONE:$TWO\" = :three");
+    own["env"] = json!(["TWO=three"]);
+    b.push("/hooks/startContainer", own).run().ok();
+}
+
+/// The hook is of the image, and so it has no more rights than the program.
+#[test]
+fn a_start_hook_is_bound_by_the_filter() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 starts the hook before it loads the filter") else { return };
+    let kill = json!({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL"});
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [kill]});
+    for no_new_privileges in [true, false] {
+        let b = t.bundle(&["true"]).set("/process/noNewPrivileges", no_new_privileges);
+        let b = b.set("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]));
+        let b = b.set("/linux/seccomp", filter.clone());
+        let hook = json!({"path": "/bin/mkdir", "args": ["mkdir", "/dev/shm/new"]});
+        b.push("/hooks/startContainer", hook)
+            .run()
+            .fails("error running startContainer hook #0: signal: bad system call");
+    }
+}
+
+/// Hooks that add devices and libraries to a container enter its mount namespace and mount below `root.path`.
+#[test]
+fn the_root_has_its_path_in_the_containers_mount_namespace() {
+    let t = Test::new();
+    let library = t.file("library", "of the host\n");
+    let b = t.bundle(&["cat", "/etc/library", "/etc/other"]).own_rootfs().set("/root/readonly", false);
+    let place = b.rootfs().join("etc/library");
+    let bind = format!(
+        "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/') && touch {0} && nsenter -m -t $pid mount --bind {1} {0}",
+        place.display(),
+        library.display()
+    );
+    // A createContainer hook has the root as its working directory.
+    let here = format!("touch etc/other && mount --bind {} etc/other", library.display());
+    let b = b.push("/hooks/createRuntime", hook(&bind)).push("/hooks/createContainer", hook(&here));
+    b.run().ok().prints("of the host\nof the host");
+    assert_eq!(fs::read_to_string(place).expect("the file"), "");
+}
+
 /// "If any poststop hook fails, the runtime MUST log a warning, but the remaining hooks and lifecycle continue as if
 /// the hook had succeeded" (runtime.md, Lifecycle).
 #[test]

@@ -204,6 +204,32 @@ fn a_created_container_can_be_killed() {
     b.stop();
 }
 
+/// pid_namespaces(7): init gets no signal that it has no handler for. While it waits for start it has some.
+#[test]
+fn a_created_container_can_be_asked_to_end() {
+    let t = Test::new();
+    for signal in ["TERM", "INT", "HUP"] {
+        let b = t.idle();
+        b.create().ok();
+        b.kill(signal).ok();
+        b.becomes("stopped");
+        b.delete().ok();
+    }
+}
+
+/// kill(2): "If sig is 0, then no signal is sent, but existence and permission checks are still performed".
+#[test]
+fn signal_0_asks_whether_there_is_a_process() {
+    let t = Test::new();
+    let b = t.idle();
+    b.up();
+    b.kill("0").ok();
+    assert_eq!(b.status(), "running");
+    b.stop();
+    b.kill("0").fails("container not running");
+    b.verb("kill", &["--all", "0"]).run().ok();
+}
+
 /// "Attempting to start a container that is not created MUST have no effect on the container and MUST generate an
 /// error" (runtime.md, Start).
 #[test]

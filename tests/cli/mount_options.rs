@@ -214,6 +214,50 @@ fn options_work_on_a_bind_mount() {
     check(&t, ON_BIND, bind, "/mnt");
 }
 
+/// What a bind mount of a source that is ro, nosuid and noatime becomes: without an option the same; with one, what is named,
+/// as the remount of mount(8) makes it. The access time stays until another one is named. In a user namespace, which may not
+/// clear what came with the mount, the source's flags stay too; but not nosymfollow.
+const ON_FLAGGED_BIND: &[(&[&str], &[&str], &[&str])] = &[
+    (&[], &["ro", "nosuid", "noatime", "nosymfollow"], &["ro", "nosuid", "noatime", "nosymfollow"]),
+    (&["rprivate"], &["ro", "nosuid", "noatime", "nosymfollow"], &["ro", "nosuid", "noatime", "nosymfollow"]),
+    (&["nodev"], &["rw", "nodev", "noatime"], &["ro", "nosuid", "nodev", "noatime"]),
+    (&["dev"], &["rw", "noatime"], &["ro", "nosuid", "noatime"]),
+    (&["ro"], &["ro", "noatime"], &["ro", "nosuid", "noatime"]),
+    (&["ro", "atime"], &["ro", "noatime"], &["ro", "nosuid", "noatime"]),
+    (&["relatime"], &["rw", "relatime"], &["ro", "nosuid", "relatime"]),
+    (&["nodiratime", "ro"], &["ro", "nodiratime", "relatime"], &["ro", "nosuid", "nodiratime", "relatime"]),
+    (&["strictatime", "rw"], &["rw"], &["rw", "nosuid"]),
+];
+
+#[test]
+fn a_bind_mount_has_the_flags_of_its_source_or_those_that_are_named() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 keeps none in a user namespace") else { return };
+    let source = t.directory("flagged");
+    mount(Some("tmpfs"), &source, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
+    let remount = ["-o", "remount,bind,ro,nosuid,noatime,nosymfollow"];
+    Cmd::new("mount").args(remount).arg(&source).run().ok();
+    for in_user_namespace in [false, true] {
+        let mut b = t.bundle(&["cat", "/proc/self/mountinfo"]).own_rootfs();
+        if in_user_namespace {
+            let map = || json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+            b = b.unshare("user").set("/linux/uidMappings", map()).set("/linux/gidMappings", map());
+        }
+        for (row, (options, ..)) in ON_FLAGGED_BIND.iter().enumerate() {
+            b = b.mount("bind", &source, &format!("/mnt{row}"), &[&["bind"][..], options].concat());
+        }
+        let output = b.run().ok();
+        for (row, (options, plain, kept)) in ON_FLAGGED_BIND.iter().enumerate() {
+            let line = output.stdout.lines().find(|line| line.contains(&format!(" /mnt{row} "))).expect("the mount");
+            let mut flags: Vec<&str> = line.split(' ').nth(5).expect("flags").split(',').collect();
+            let mut expected = if in_user_namespace { kept.to_vec() } else { plain.to_vec() };
+            flags.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(flags, expected, "{options:?}, user namespace: {in_user_namespace}");
+        }
+    }
+    umount(&source).expect("umount");
+}
+
 #[test]
 fn recursive_options_reach_the_mounts_below() {
     check_below(&Test::new(), RECURSIVE);

@@ -1,7 +1,7 @@
 //! The root filesystem and what is mounted below it.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use serde_json::json;
 
@@ -196,6 +196,35 @@ fn masked_paths_are_empty_and_missing_ones_no_error() {
     let paths = json!(["/proc/kcore", "/home", "/etc/passwd", "/no/such/path"]);
     let script = "ls /home; cat /etc/passwd; cat /proc/kcore; touch /home/x 2>/dev/null || echo refused";
     t.sh(script).set("/linux/maskedPaths", paths).run().ok().prints("refused");
+}
+
+#[test]
+fn a_path_that_is_masked_twice_is_masked_once() {
+    let t = Test::new();
+    let b = t.sh("mount | grep -c ' on /home '").set("/linux/maskedPaths", json!(["/home", "/home"]));
+    b.run().ok().prints("1");
+}
+
+/// A tmpfs has the permissions of what it covers, if there is anything to cover.
+#[test]
+fn a_tmpfs_over_nothing_has_its_own_permissions() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 takes those of the directory it makes") else { return };
+    let b = t.sh("stat -c %a /home /made/for/it").own_rootfs();
+    fs::set_permissions(b.rootfs().join("home"), fs::Permissions::from_mode(0o710)).expect("chmod");
+    let b = b.mount("tmpfs", "tmpfs", "/made/for/it", &[]).mount("tmpfs", "tmpfs", "/home", &[]);
+    b.run().ok().prints("710\n1777");
+}
+
+/// As the sources are the host's paths, so may be those below the root: they show what has been mounted there by then.
+#[test]
+fn a_source_below_the_root_shows_what_is_mounted_there() {
+    let t = Test::new();
+    let source = t.directory("source");
+    fs::write(source.join("file"), "words\n").expect("write");
+    let b = t.bundle(&["cat", "/home/below/file"]).own_rootfs();
+    let again = b.rootfs().join("mnt");
+    let b = b.mount("bind", &source, "/mnt/below", &["bind"]).mount("bind", again, "/home", &["rbind"]);
+    b.run().ok().prints("words");
 }
 
 #[test]

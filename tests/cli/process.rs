@@ -78,6 +78,27 @@ fn the_home_directory_comes_from_the_containers_passwd() {
 
 /// "The value of soft/hard after `start` MUST match" (config.md, POSIX process).
 #[test]
+fn the_last_of_several_homes_counts() {
+    let t = Test::new();
+    let b = t.sh("echo $HOME").push("/process/env", "HOME=/elsewhere");
+    b.run().ok().prints("/elsewhere");
+    b.push("/process/env", "HOME=").run().ok().prints("/root");
+}
+
+/// capabilities(7): CAP_DAC_OVERRIDE bypasses "file read, write, and execute permission checks".
+#[test]
+fn the_right_to_execute_may_be_a_capability() {
+    let t = Test::new();
+    let b = t.bundle(&["/bin/busybox", "echo", "ran"]).own_rootfs().set("/process/user/uid", 1000);
+    let program = b.rootfs().join("bin/busybox");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o744)).expect("chmod");
+    b.run().fails("permission denied");
+    let set = json!(["CAP_DAC_OVERRIDE"]);
+    let sets = json!({"bounding": set, "permitted": set, "effective": set, "inheritable": set, "ambient": set});
+    b.set("/process/capabilities", sets).run().ok().prints("ran");
+}
+
+#[test]
 fn resource_limits_are_set() {
     let t = Test::new();
     let limits = json!([

@@ -40,6 +40,19 @@ fn an_interactive_shell_works() {
     running.wait().exits(3);
 }
 
+/// What is captured is the text: the carriage returns that a terminal shows are none of the program's words.
+#[test]
+fn captured_output_has_the_programs_line_ends() {
+    let t = Test::new();
+    let b = t.sh("tty; echo words").set("/process/terminal", true);
+    assert_eq!(b.run().ok().stdout, "/dev/pts/0\nwords\n");
+    let b = t.idle();
+    b.up();
+    let output = b.exec_with(&["--tty"], &["sh", "-c", "echo words; printf 'raw\\r\\n'"]).run().ok();
+    assert_eq!(output.stdout, "words\nraw\r\n");
+    b.stop();
+}
+
 /// The program is the leader of a session whose terminal it controls: an interrupt typed reaches its child.
 #[test]
 fn control_c_interrupts_the_program() {

@@ -242,7 +242,7 @@ impl Policy {
         for (at, name) in entry.names().iter().enumerate() {
             if ["write", "sendmsg"].contains(&name.as_str()) && entry.action() == LinuxSeccompAction::ScmpActNotify {
                 let message = format!(
-                    "SCMP_ACT_NOTIFY cannot be used for {name}: the runtime needs it before an agent can answer"
+                    "SCMP_ACT_NOTIFY cannot be used for the {name} syscall: the runtime needs it before an agent can answer"
                 );
                 problems.push(Problem::new(place.field("names").index(at), message));
             }

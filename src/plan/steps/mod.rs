@@ -294,10 +294,12 @@ fn assume(program: &Program, acts: &mut Acts) {
 fn start(plan: &Plan, program: &Program, acts: &mut Acts) {
     acts.enter(Stage::Open).add(id::GATE_OPEN, "open the gate", "");
     acts.enter(Stage::Execute).add(id::GATE_WAIT, "wait at the gate", "");
-    acts.hooks(plan, &[HookKind::StartContainer]);
-    if let Some(filter) = program.seccomp.as_ref().filter(|_| program.loads_filter_last()) {
+    // A startContainer hook is bound by the filter.
+    let filter = program.seccomp.as_ref().filter(|_| program.loads_filter_last());
+    if let Some(filter) = filter {
         acts.add(id::SECCOMP, words::filter(filter), "linux.seccomp");
     }
+    acts.hooks(plan, &[HookKind::StartContainer]);
     let argv: Vec<_> = program.identity.argv.iter().map(|word| word.to_string_lossy()).collect();
     acts.add(id::EXECVE, format!("execute {argv:?}"), "process.args");
     acts.enter(Stage::Started).hooks(plan, &[HookKind::Poststart]);

@@ -77,6 +77,10 @@ fn describe(mount: &Mount) -> String {
             text.push_str(&format!(" {}{suffix}", attributes(change)));
         }
     }
+    if options.unnamed != 0 {
+        let unnamed = Change { clear: options.unnamed, ..Change::default() };
+        text.push_str(&format!(" (for want of a name: {})", attributes(unnamed).trim()));
+    }
     for flag in &options.superblock {
         text.push_str(&format!(" {flag}"));
     }

@@ -718,6 +718,14 @@ pub const ROWS: &[Row] = &[
         cause: "A container that asks for confinement is not run without.",
     },
     Row {
+        name: "no such AppArmor profile",
+        call: "write",
+        errno: &[Errno::NOENT],
+        when: When::At("process.apparmorProfile"),
+        hint: "the profile is not loaded: see /sys/kernel/security/apparmor/profiles, and apparmor_parser(8)",
+        cause: "The kernel knows profiles by name only when they have been loaded.",
+    },
+    Row {
         name: "no SELinux",
         call: "",
         errno: &[],

@@ -141,6 +141,12 @@ pub const CASES: &[Case] = &[
         config: "process.apparmorProfile",
     },
     Case {
+        row: "no such AppArmor profile",
+        provoke: |t| t.bundle(&["true"]).set("/process/apparmorProfile", "some-profile").create(),
+        first: &["set the security label of the program: ", "write(", "\"exec some-profile\"", "ENOENT"],
+        config: "process.apparmorProfile",
+    },
+    Case {
         row: "no SELinux",
         provoke: |t| t.bundle(&["true"]).set("/linux/mountLabel", "system_u:object_r:container_file_t:s0").create(),
         first: &["linux.mountLabel: ", "SELinux is not enabled"],

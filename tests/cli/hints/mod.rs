@@ -47,9 +47,22 @@ const HYBRID: &[&str] = &[
     "memory limit below what is in use",
 ];
 
-fn is_hybrid() -> bool {
-    let controllers = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.subtree_control").unwrap_or_default();
-    controllers.contains("hugetlb") && Path::new("/sys/fs/cgroup/pids/tasks").exists()
+/// What a row takes that this machine does not have.
+fn lacks(row: &str) -> Option<&'static str> {
+    let reads = |file: &str, words: &str| fs::read_to_string(file).is_ok_and(|text| text.contains(words));
+    let is_hybrid = || {
+        reads("/sys/fs/cgroup/unified/cgroup.subtree_control", "hugetlb")
+            && Path::new("/sys/fs/cgroup/pids/tasks").exists()
+    };
+    let has_apparmor = || reads("/sys/module/apparmor/parameters/enabled", "Y");
+    match row {
+        row if HYBRID.contains(&row) && !is_hybrid() => Some("takes cgroup v1 and v2 side by side"),
+        "controller is missing" if reads("/proc/cgroups", "rdma") => Some("takes a kernel without the controller rdma"),
+        "no AppArmor" if has_apparmor() => Some("takes a kernel without AppArmor"),
+        "no such AppArmor profile" if !has_apparmor() => Some("takes a kernel with AppArmor"),
+        "no SELinux" if Path::new("/sys/fs/selinux/enforce").exists() => Some("takes a kernel without SELinux"),
+        _ => None,
+    }
 }
 
 fn cases() -> impl Iterator<Item = &'static Case> {
@@ -90,12 +103,10 @@ fn every_failure_is_told_with_its_hint() {
         return;
     }
     let mut wrong = Vec::new();
-    let is_hybrid = is_hybrid();
     for case in cases() {
-        let needed = is_hybrid || !HYBRID.contains(&case.row);
-        let Some(t) = Test::where_possible(needed, &format!("{:?} takes v1 and v2 side by side", case.row)) else {
-            continue;
-        };
+        let missing = lacks(case.row);
+        let reason = format!("{:?} {}", case.row, missing.unwrap_or_default());
+        let Some(t) = Test::where_possible(missing.is_none(), &reason) else { continue };
         let output = (case.provoke)(&t);
         let faults = faults(case, &output);
         if !faults.is_empty() {

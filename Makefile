@@ -39,8 +39,8 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny test-escapes conformance \
-	conformance-build conformance-coverage \
+	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
+	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
 help:

@@ -30,7 +30,7 @@ if [ "$(id -u)" != 0 ]; then sudo='sudo --preserve-env'; fi
 : >"$log"
 failed=0
 for guest in $guests; do
-	options=(--timeout 480 --show "$PWD" --show "$target" --log "build/vm/$guest.console")
+	options=(--timeout 600 --show "$PWD" --show "$target" --log "build/vm/$guest.console")
 	if [ "$guest" = systemd ]; then options+=(--systemd); fi
 	echo "==> the $guest guest" | tee -a "$log"
 	status=0

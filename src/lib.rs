@@ -17,6 +17,8 @@ pub mod sys;
 pub mod config;
 pub mod host;
 pub mod plan;
+#[cfg(feature = "faults")]
+pub mod fault;
 pub mod trace;
 
 pub mod dbus;

@@ -77,7 +77,8 @@ pub fn armed<T: Outcomes, I: Display>(
     let name = id().to_string();
     let step = name.clone();
     let act = move || {
-        if let Some(failed) = before(&step).and_then(T::failed) {
+        let can_fail = T::failed(Error::new(INJECTED)).is_some();
+        if let Some(failed) = what_is_due(&step, can_fail).and_then(T::failed) {
             return failed;
         }
         let result = act();
@@ -89,7 +90,11 @@ pub fn armed<T: Outcomes, I: Display>(
 
 /// What happens before a step; the error that it is to fail with.
 pub fn before(step: &str) -> Option<Error> {
-    let fault = due(step, |kind| kind != Kind::After)?;
+    what_is_due(step, true)
+}
+
+fn what_is_due(step: &str, can_fail: bool) -> Option<Error> {
+    let fault = due(step, |kind| kind != Kind::After && (can_fail || kind != Kind::Error))?;
     fault.tell();
     (fault.kind == Kind::Error).then(|| Error::new(INJECTED))
 }

@@ -24,7 +24,10 @@ pub fn variants(t: &Test, holder: i32) -> Vec<Variant<'_>> {
     let plain = |name, bundle, commands| Variant { name, bundle, commands, has_device: false, has_terminal: false };
     let all: &[&str] = &["create", "start", "exec", "update", "delete"];
     let joining = t.bundle(IDLE).join("network", namespace("net")).join("ipc", namespace("ipc"));
+    // The holder's user namespace has one id.
+    let pts = &["newinstance", "ptmxmode=0666", "mode=0620"];
     let usher = t.bundle(IDLE).join("network", namespace("net")).join("user", namespace("user"));
+    let usher = usher.unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev/pts").mount("devpts", "devpts", "/dev/pts", pts);
     let device = t.bundle(IDLE).set("/linux/netDevices", json!({DEVICE.0: {"name": "eth7"}}));
     let terminal = t.bundle(IDLE).set("/process/terminal", true);
     vec![

@@ -37,6 +37,8 @@ impl<'t> Lab<'t> {
         let mut running = cmd.spawn();
         while !running.has_ended() {
             self.executioner.serve(running.pid());
+            // A pid namespace ends when its last process is reaped, and orphans are ours.
+            reap();
             if started.elapsed() > patience(LIMIT) {
                 return None; // killed when dropped
             }

@@ -30,6 +30,7 @@ pub fn of(lab: &mut Lab<'_>, variant: &Variant<'_>) -> Result<Vec<Step>, String>
     let _ = fs::remove_file(&file);
     let mut steps: Vec<Step> = Vec::new();
     let mut known = 0;
+    let _ = fs::remove_file(test.path("console-of-steps"));
     let socket = FdSocket::listen(test, "console-of-steps");
     let console = if variant.has_terminal { vec!["--console-socket", socket.arg()] } else { vec![] };
     let mut calls = vec![("create", b.on_bundle("create", &console)), ("start", b.verb("start", &[]))];

@@ -56,7 +56,8 @@ pub fn arm() -> Result<()> {
         return Err(Error::new(format!("invalid MINICON_FAULT: {value:?}")));
     };
     let flags = SocketFlags::CLOEXEC;
-    let socket = call!("socket"() => rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None))?;
+    let socket =
+        call!("socket"() => rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None))?;
     call!("setsockopt"("SO_PASSCRED") => rustix::net::sockopt::set_socket_passcred(&socket, true))?;
     let address = call!("connect"(path) => SocketAddrUnix::new(path))?;
     call!("connect"(path) => rustix::net::connect(&socket, &address))?;

@@ -15,10 +15,10 @@ pub mod log;
 pub mod sys;
 
 pub mod config;
-pub mod host;
-pub mod plan;
 #[cfg(feature = "faults")]
 pub mod fault;
+pub mod host;
+pub mod plan;
 pub mod trace;
 
 pub mod dbus;

@@ -73,7 +73,9 @@ impl Cgroup {
         let mut failed = None;
         for member in self.present() {
             let removed = match member.stays {
-                true => subdirectories(&member.path).and_then(|inside| inside.iter().try_for_each(|one| remove_tree(one))),
+                true => {
+                    subdirectories(&member.path).and_then(|inside| inside.iter().try_for_each(|one| remove_tree(one)))
+                }
                 false => remove_tree(&member.path),
             };
             if let Err(error) = removed {

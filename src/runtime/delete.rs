@@ -62,7 +62,8 @@ fn find_after_all(id: &str, environment: &Environment) -> Result<Option<Containe
         match Container::open(&environment.root, id) {
             Ok(container) => return Ok(Some(container)),
             Err(_) if directory.join("state.json").exists() || Instant::now() > deadline => {
-                let hint = format!("its cgroups and processes, if any, are not known; remove {} by hand", directory.display());
+                let hint =
+                    format!("its cgroups and processes, if any, are not known; remove {} by hand", directory.display());
                 return Err(Error::new(format!("the record of {id:?} cannot be read")).hint(hint));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(1)),

@@ -27,7 +27,8 @@ pub fn variants(t: &Test, holder: i32) -> Vec<Variant<'_>> {
     // The holder's user namespace has one id.
     let pts = &["newinstance", "ptmxmode=0666", "mode=0620"];
     let usher = t.bundle(IDLE).join("network", namespace("net")).join("user", namespace("user"));
-    let usher = usher.unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev/pts").mount("devpts", "devpts", "/dev/pts", pts);
+    let usher =
+        usher.unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev/pts").mount("devpts", "devpts", "/dev/pts", pts);
     let device = t.bundle(IDLE).set("/linux/netDevices", json!({DEVICE.0: {"name": "eth7"}}));
     let terminal = t.bundle(IDLE).set("/process/terminal", true);
     vec![
@@ -93,7 +94,10 @@ fn with_limits(b: Bundle<'_>) -> Bundle<'_> {
     b.set("/linux/resources/memory", json!({"limit": 67_108_864, "reservation": 33_554_432}))
         .set("/linux/resources/pids", json!({"limit": 64}))
         .set("/linux/resources/cpu", json!({"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0"}))
-        .push("/linux/resources/devices", json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}))
+        .push(
+            "/linux/resources/devices",
+            json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}),
+        )
 }
 
 /// With an id-mapped mount where the file system has them, and a filter that is loaded early.

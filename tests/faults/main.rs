@@ -139,6 +139,8 @@ fn live(lab: &mut Lab<'_>, variant: &Variant<'_>, step: &Step, kind: &str) -> BT
     let b = &variant.bundle;
     let mut found = BTreeSet::new();
     let mut note = |what: &str| found.extend([what.to_owned()]);
+    let _ = std::fs::remove_file(lab.test.path("console"));
+    // It holds the terminal's other side to the end: without one, whoever has the terminal is hung up.
     let socket = variant.has_terminal.then(|| support::terminal::FdSocket::listen(lab.test, "console"));
     let flags = socket.as_ref().map_or(Vec::new(), |socket| vec!["--console-socket", socket.arg()]);
     let create = b.on_bundle("create", &flags);
@@ -147,8 +149,6 @@ fn live(lab: &mut Lab<'_>, variant: &Variant<'_>, step: &Step, kind: &str) -> BT
         "create" | "start" => lab.call_with(create, kind, &step.id),
         _ => lab.call(create),
     };
-    drop(socket);
-    let _ = std::fs::remove_file(lab.test.path("console"));
     let Some(created) = created else {
         note("create does not end");
         return found;
@@ -170,8 +170,7 @@ fn live(lab: &mut Lab<'_>, variant: &Variant<'_>, step: &Step, kind: &str) -> BT
         return found;
     }
     let start = b.verb("start", &[]);
-    let started =
-        if step.command == "start" { lab.call_with(start, kind, &step.id) } else { lab.call(start) };
+    let started = if step.command == "start" { lab.call_with(start, kind, &step.id) } else { lab.call(start) };
     match (step.command, started) {
         (_, None) => note("start does not end"),
         ("start", Some(output)) if output.code == 0 && kind == "error" && lab.executioner.reached => {

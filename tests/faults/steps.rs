@@ -59,10 +59,13 @@ pub fn of(lab: &mut Lab<'_>, variant: &Variant<'_>) -> Result<Vec<Step>, String>
     drop(socket);
     let _ = fs::remove_file(test.path("console-of-steps"));
     let explained = test.runtime(["explain", "--format", "json", "--id", &b.id]).arg(&b.dir).run().ok().json();
-    let is_reached = |wanted: &&Value| steps.iter().any(|step| wanted["command"] == step.command && wanted["id"] == *step.id);
+    let is_reached =
+        |wanted: &&Value| steps.iter().any(|step| wanted["command"] == step.command && wanted["id"] == *step.id);
     let listed = explained["steps"].as_array().into_iter().flatten();
-    let missing: Vec<String> =
-        listed.filter(|wanted| !is_reached(wanted)).map(|wanted| format!("{} {}", wanted["command"], wanted["id"])).collect();
+    let missing: Vec<String> = listed
+        .filter(|wanted| !is_reached(wanted))
+        .map(|wanted| format!("{} {}", wanted["command"], wanted["id"]))
+        .collect();
     if missing.is_empty() { Ok(steps) } else { Err(format!("explain lists what was never reached: {missing:?}")) }
 }
 

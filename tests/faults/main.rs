@@ -164,6 +164,9 @@ fn live(lab: &mut Lab<'_>, variant: &Variant<'_>, step: &Step, kind: &str) -> BT
         }
         return found;
     }
+    if created.code == KILLED && lab.executioner.reached {
+        return found; // init was at the gate before create had ended
+    }
     if created.code != 0 {
         note(&format!("create: {}", created.stderr.trim()));
         return found;

@@ -339,7 +339,7 @@ fn cgroup_from_before(lab: &mut Lab<'_>, b: &Bundle<'_>) -> Vec<String> {
         }
         wrong.extend(settle(lab, b, &format!("{kind} {step}")));
     }
-    fs::remove_dir(&path).expect("rmdir");
+    wrong.extend(fs::remove_dir(&path).err().map(|error| format!("what was there before: {error}")));
     lab.look();
     wrong
 }

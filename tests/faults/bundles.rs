@@ -1,8 +1,10 @@
 //! The containers that faults are put into: between them every kind of step that this machine can do.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::support::{Bundle, Test, hook};
+use crate::support::{Bundle, Cmd, Test, hook};
 
 /// A container, and what of its life is tried.
 pub struct Variant<'t> {
@@ -13,6 +15,18 @@ pub struct Variant<'t> {
     pub has_device: bool,
     /// It has a terminal, which somebody must take.
     pub has_terminal: bool,
+    /// systemd makes its cgroup.
+    pub by_systemd: bool,
+}
+
+impl Variant<'_> {
+    /// A call that plans: `create`, `explain`.
+    pub fn planning(&self, cmd: Cmd) -> Cmd {
+        match self.by_systemd {
+            true => cmd.through("program=$1; shift; exec \"$program\" --systemd-cgroup \"$@\""),
+            false => cmd,
+        }
+    }
 }
 
 /// Where the device's two ends are called so.
@@ -21,7 +35,14 @@ pub const DEVICE: (&str, &str) = ("mcf0", "mcf1");
 /// All of them; `holder` is a process that holds namespaces to join.
 pub fn variants(t: &Test, holder: i32) -> Vec<Variant<'_>> {
     let namespace = |kind: &str| format!("/proc/{holder}/ns/{kind}");
-    let plain = |name, bundle, commands| Variant { name, bundle, commands, has_device: false, has_terminal: false };
+    let plain = |name, bundle, commands| Variant {
+        name,
+        bundle,
+        commands,
+        has_device: false,
+        has_terminal: false,
+        by_systemd: false,
+    };
     let all: &[&str] = &["create", "start", "exec", "update", "delete"];
     let joining = t.bundle(IDLE).join("network", namespace("net")).join("ipc", namespace("ipc"));
     // The holder's user namespace has one id.
@@ -31,7 +52,7 @@ pub fn variants(t: &Test, holder: i32) -> Vec<Variant<'_>> {
         usher.unmount("/dev/shm").unmount("/dev/mqueue").unmount("/dev/pts").mount("devpts", "devpts", "/dev/pts", pts);
     let device = t.bundle(IDLE).set("/linux/netDevices", json!({DEVICE.0: {"name": "eth7"}}));
     let terminal = t.bundle(IDLE).set("/process/terminal", true);
-    vec![
+    let mut variants = vec![
         plain("realistic", realistic(t), all),
         plain("user namespace", user_namespace(t), all),
         plain("namespaces of others", joining, &["create", "start", "delete"]),
@@ -39,7 +60,15 @@ pub fn variants(t: &Test, holder: i32) -> Vec<Variant<'_>> {
         plain("mounts and processes of the host", on_the_host(t), &["create", "start", "delete"]),
         Variant { has_device: true, ..plain("network device", device, &["create", "start"]) },
         Variant { has_terminal: true, ..plain("terminal", terminal, &["create", "start"]) },
-    ]
+    ];
+    if Path::new("/run/systemd/system").is_dir() {
+        // Without a pid namespace, so that processes could be left.
+        let unit = with_limits(t.bundle(IDLE)).share("pid");
+        let path = format!("system.slice:minicon:{}", unit.id);
+        let unit = unit.set("/linux/cgroupsPath", path);
+        variants.push(Variant { by_systemd: true, ..plain("systemd", unit, &["create", "start", "update", "delete"]) });
+    }
+    variants
 }
 
 /// Stays until it is killed.

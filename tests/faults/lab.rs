@@ -95,7 +95,9 @@ fn host(test: &Test) -> BTreeSet<String> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
     seen.extend(mounts.lines().map(|line| format!("mount {line}")));
     let tag = test.tag();
-    for hierarchy in [Path::new("/sys/fs/cgroup").to_owned()].into_iter().chain(entries(Path::new("/sys/fs/cgroup"))) {
+    let top = Path::new("/sys/fs/cgroup");
+    // A hierarchy, or where it is the only one a slice.
+    for hierarchy in [top.to_owned()].into_iter().chain(entries(top)) {
         let own = entries(&hierarchy).filter(|path| path.to_string_lossy().contains(&tag));
         seen.extend(own.map(|path| format!("cgroup {}", path.display())));
     }
@@ -143,6 +145,9 @@ impl Variant<'_> {
         let devices = devices();
         let known = |name: &&String| ["lo", DEVICE.0, DEVICE.1].contains(&name.as_str());
         leaks.extend(devices.iter().filter(|name| !known(name)).map(|name| format!("network device {name}")));
+        if self.by_systemd {
+            leaks.extend(units(&self.bundle.id));
+        }
         if must_be_back && self.has_device && !devices.contains(DEVICE.0) {
             leaks.insert(format!("network device {} is not back", DEVICE.0));
         }
@@ -154,4 +159,17 @@ impl Variant<'_> {
 fn devices() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/thread-self/net/dev").expect("/proc/net/dev");
     table.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+/// systemd's units of a container. It takes a moment until it sees that one is empty.
+fn units(id: &str) -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let listed = Cmd::new("systemctl").args(["list-units", "--all", "--plain", "--no-legend"]).run().stdout;
+        let own: Vec<String> =
+            listed.lines().filter(|line| line.contains(id)).map(|line| format!("unit {line}")).collect();
+        if own.is_empty() || started.elapsed() > patience(PATIENCE) {
+            return own;
+        }
+    }
 }

@@ -142,7 +142,7 @@ fn live(lab: &mut Lab<'_>, variant: &Variant<'_>, step: &Step, kind: &str) -> BT
     // It holds the terminal's other side to the end: without one, whoever has the terminal is hung up.
     let socket = variant.has_terminal.then(|| support::terminal::FdSocket::listen(lab.test, "console"));
     let flags = socket.as_ref().map_or(Vec::new(), |socket| vec!["--console-socket", socket.arg()]);
-    let create = b.on_bundle("create", &flags);
+    let create = variant.planning(b.on_bundle("create", &flags));
     // Init goes on to the exec, and knows of a fault from its birth.
     let created = match step.command {
         "create" | "start" => lab.call_with(create, kind, &step.id),

@@ -35,7 +35,14 @@ pub fn try_all(lab: &mut Lab<'_>, wanted: &dyn Fn(&str) -> bool) -> usize {
     for (name, situation) in SITUATIONS.iter().filter(|(name, _)| wanted(name)) {
         // Without a pid namespace, so that processes can be left.
         let bundle = lab.test.bundle(&["sleep", "1000"]).share("pid");
-        let variant = Variant { name: "situation", bundle, commands: &[], has_device: false, has_terminal: false };
+        let variant = Variant {
+            name: "situation",
+            bundle,
+            commands: &[],
+            has_device: false,
+            has_terminal: false,
+            by_systemd: false,
+        };
         variant.bundle.write();
         lab.look();
         let mut wrong = situation(lab, &variant.bundle);

@@ -33,7 +33,8 @@ pub fn of(lab: &mut Lab<'_>, variant: &Variant<'_>) -> Result<Vec<Step>, String>
     let _ = fs::remove_file(test.path("console-of-steps"));
     let socket = FdSocket::listen(test, "console-of-steps");
     let console = if variant.has_terminal { vec!["--console-socket", socket.arg()] } else { vec![] };
-    let mut calls = vec![("create", b.on_bundle("create", &console)), ("start", b.verb("start", &[]))];
+    let mut calls =
+        vec![("create", variant.planning(b.on_bundle("create", &console))), ("start", b.verb("start", &[]))];
     for command in variant.commands {
         match *command {
             "exec" => calls.push(("exec", b.exec_with(&[], &["true"]))),
@@ -58,7 +59,8 @@ pub fn of(lab: &mut Lab<'_>, variant: &Variant<'_>) -> Result<Vec<Step>, String>
     }
     drop(socket);
     let _ = fs::remove_file(test.path("console-of-steps"));
-    let explained = test.runtime(["explain", "--format", "json", "--id", &b.id]).arg(&b.dir).run().ok().json();
+    let explained =
+        variant.planning(test.runtime(["explain", "--format", "json", "--id", &b.id]).arg(&b.dir)).run().ok().json();
     let is_reached =
         |wanted: &&Value| steps.iter().any(|step| wanted["command"] == step.command && wanted["id"] == *step.id);
     let listed = explained["steps"].as_array().into_iter().flatten();

@@ -13,6 +13,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := $(CARGO_TARGET_DIR)/release/minicon
 QUICK := $(CARGO_TARGET_DIR)/quick/minicon
+FAULTS := $(CARGO_TARGET_DIR)/faults/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
 COMPARE := $(CARGO_TARGET_DIR)/quick/compare
 CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
@@ -39,7 +40,7 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
-	test-swarm test-vm vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
+	test-faults test-swarm test-vm vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
@@ -49,6 +50,7 @@ help:
 	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
 	@echo "make test-swarm  tests with two nodes of Docker Swarm (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
+	@echo "make test-faults  a fault at every step, and the host as it was after delete --force (as root)"
 	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
 	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
 	@echo "make deny     licences and sources of what is built in; needs cargo-deny"
@@ -175,6 +177,13 @@ test-escapes: deps-vm
 	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
 	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)
 
+# SHORT=1 puts one kind of fault at each step instead of all, TESTS="realistic start" tries a part. What is tried has its
+# own directory and profile, so that no other build has any of it (decision 0024).
+test-faults: deps
+	$(CARGO) rustc --locked --profile faults --features faults --bin minicon -- $(STATIC)
+	@grep -qF MINICON_FAULT $(FAULTS) # what scripts/static.sh looks for in a release
+	@MINICON=$(FAULTS) FAULTS_SHORT=$(SHORT) scripts/test.sh --test faults -- $(TESTS)
+
 # TARGETS="plan seccomp" for a part of fuzz/fuzz_targets.
 fuzz:
 	@scripts/fuzz.sh $(or $(TIME),60) $(TARGETS)
@@ -224,6 +233,7 @@ conformance-spec: conformance-build
 nightly: export PROPTEST_CASES := 20000
 nightly: test release
 	@$(MAKE) test-escapes RACE=1
+	@$(MAKE) test-faults
 	@$(MAKE) test-swarm
 
 clean:

@@ -65,6 +65,8 @@ struct Member {
     presence: Presence,
     /// See [`Directory::required`].
     required: bool,
+    /// It was there before the container, and is left when that goes.
+    stays: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,34 +91,32 @@ impl Presence {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupPaths {
     /// From controller to absolute path, as runc records them: `name=systemd` for the hierarchy of that name, and the
-    /// empty name for cgroup v2.
+    /// empty name for cgroup v2. Who is in there is the container's. Empty as long as that is not certain.
     pub controllers: BTreeMap<String, PathBuf>,
     /// Directories above these that were made for the container, outermost first; removed with it if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PathBuf>,
-    /// The systemd unit that the cgroup is of; with it systemd removes what it has made.
+    /// Of the controllers' directories, those that were there before: "resources associated with the container, but not
+    /// created by this container, MUST NOT be deleted" (runtime.md, Delete).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub existing: Vec<PathBuf>,
+    /// The systemd unit that the cgroup is of, once it is; with it systemd removes what it has made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
 }
 
 impl CgroupPaths {
-    /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
-    /// missing now is what will have been made for the container.
+    /// What will be made for a plan, for the record that is written before: the directories that are missing now. That is
+    /// a claim and no more, as somebody else may be faster, and a create that is killed before it has found out leaves it so.
+    /// What is only claimed is removed if nobody uses it; nobody in it is killed, and no unit is stopped.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
-        let mut paths = CgroupPaths { unit: unit_name(plan), ..CgroupPaths::default() };
+        let mut paths = CgroupPaths::default();
         for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
-            let missing = directory.path.ancestors().skip(1).take_while(|parent| {
-                *parent != directory.mount_point && !parent.exists() // what is mounted there is there
+            let missing = directory.path.ancestors().take_while(|path| {
+                *path != directory.mount_point && !path.exists() // what is mounted there is there
             });
             let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
             paths.parents.extend(missing.into_iter().rev());
-            match directory.version {
-                Version::V1 => {
-                    let named = directory.controllers.iter().map(|name| (name.clone(), directory.path.clone()));
-                    paths.controllers.extend(named);
-                }
-                Version::V2 => drop(paths.controllers.insert(String::new(), directory.path.clone())),
-            }
         }
         paths
     }
@@ -149,6 +149,7 @@ impl Cgroup {
                 controllers,
                 presence: Presence::Existing,
                 required: true,
+                stays: paths.existing.contains(path),
             });
         }
         Cgroup { members, parents: paths.parents.clone(), unit: paths.unit.clone(), is_started: true }
@@ -167,7 +168,9 @@ impl Cgroup {
                 }
             }
         }
-        CgroupPaths { controllers, parents: self.parents.clone(), unit: self.unit.clone() }
+        let existing = self.present().filter(|member| member.stays).map(|member| member.path.clone()).collect();
+        let unit = self.unit.clone().filter(|_| self.is_started);
+        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit }
     }
 
     /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.

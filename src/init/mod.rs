@@ -112,7 +112,7 @@ pub fn start(mut start: Start<'_>) -> ! {
 
 /// The clone has copied the runtime's descriptors: its lock, its end of the channel, its sockets.
 fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
-    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).chain(trace::number()).collect();
+    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).chain(trace::numbers()).collect();
     process::close_all_but(&kept);
 }
 
@@ -251,8 +251,8 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
 fn execute(filter: Option<&Filter>, executable: &Executable) -> Result<std::convert::Infallible> {
     process::restore_signals();
     // Who sees us become the program ends these: after the filter nothing can be written.
-    filter.inspect(|_| trace::begin_for_other(id::SECCOMP));
-    trace::begin_for_other(id::EXECVE);
+    filter.map_or(Ok(()), |_| trace::begin_for_other(id::SECCOMP))?;
+    trace::begin_for_other(id::EXECVE)?;
     load_filter(filter)?;
     executable.execute().step(|| "start the program").at("process.args[0]")
 }

@@ -317,21 +317,21 @@ impl<'a> Creating<'a> {
         fs::write(&file, content).map_err(|error| Error::new(format!("write {}: {error}", file.display())))
     }
 
-    /// Records the new init, and which directories its cgroup has cost.
+    /// Records the new init.
     pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
         self.init = Some(init);
-        if let Some(cgroup) = &self.cgroup {
-            self.container.record.cgroup = cgroup.paths();
-        }
         self.record_init(pid)?;
         Ok(pid)
     }
 
-    /// From here on `delete --force` knows whom to kill, should we be killed.
+    /// From here on `delete --force` knows whom to kill and what is the container's, should we be killed.
     pub fn record_init(&mut self, pid: i32) -> Result<()> {
         let start = container::status::read_stat(pid).map(|stat| stat.start);
         let record = &mut self.container.record;
+        if let Some(cgroup) = &self.cgroup {
+            record.cgroup = cgroup.paths();
+        }
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
         self.container.save()

@@ -81,6 +81,8 @@ pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log,
 
 /// `--trace`, or the variable for whom cannot change an engine's call.
 fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
+    #[cfg(feature = "faults")]
+    crate::fault::arm()?;
     let (command, container) = action.names();
     let file = globals.trace.clone().or_else(|| std::env::var_os("MINICON_TRACE").map(PathBuf::from));
     if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {

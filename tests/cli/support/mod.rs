@@ -143,7 +143,7 @@ impl Test {
         format!("{}-{}", self.tag(), self.made.get())
     }
 
-    fn tag(&self) -> String {
+    pub fn tag(&self) -> String {
         tag_of(&self.dir)
     }
 }

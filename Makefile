@@ -164,7 +164,7 @@ test-vm: deps-vm
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/vm/test.sh $(VM_TESTS)
 
 # RUNTIME=PROGRAM tries another; TESTS="CVE-2019-5736" a part; UPDATE=1 writes the table in SECURITY.md, RACE=1 runs the
-# racers.
+# racers too, 20 seconds each, and RACE=60 so many.
 test-escapes: deps-vm
 	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
 	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)

@@ -6,7 +6,7 @@
 # NIGHTLY_MINUTES the minutes of the soak (10).
 set -uo pipefail
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 wanted=("$@")
 [ $# != 0 ] || wanted=(tests racers soak fuzz swarm faults bench deny)
 mkdir -p build

@@ -40,7 +40,7 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
-	test-faults test-swarm test-vm vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
+	test-faults test-swarm test-vm vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny soak \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
@@ -53,7 +53,8 @@ help:
 	@echo "make test-faults  a fault at every step, and the host as it was after delete --force (as root)"
 	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
 	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
-	@echo "make deny     licences and sources of what is built in; needs cargo-deny"
+	@echo "make deny     licences and sources of what is built in, and what may not be"
+	@echo "make soak     500 running containers and eight workers for MINUTES=10: errors, leaks, times (as root)"
 	@echo "make vm-shell a shell in such a machine; scripts/vm/run.sh runs any command there"
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
@@ -64,7 +65,7 @@ help:
 	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
-	@echo "make nightly  the tests again, longer"
+	@echo "make nightly  all that takes long: racers, soak, fuzzing, faults, Swarm, benchmarks (hours, as root)"
 	@echo "make clean    remove all that was built"
 
 release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
@@ -172,7 +173,7 @@ test-vm: deps-vm
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/vm/test.sh $(VM_TESTS)
 
 # RUNTIME=PROGRAM tries another; TESTS="CVE-2019-5736" a part; UPDATE=1 writes the table in SECURITY.md, RACE=1 runs the
-# racers.
+# racers too, 20 seconds each, and RACE=60 so many.
 test-escapes: deps-vm
 	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
 	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)
@@ -187,6 +188,11 @@ test-faults: deps
 # TARGETS="plan seccomp" for a part of fuzz/fuzz_targets.
 fuzz:
 	@scripts/fuzz.sh $(or $(TIME),60) $(TARGETS)
+
+# On the release, as an engine would. CONTAINERS=500.
+soak: deps
+	@$(MAKE) release
+	@MINICON=$(RELEASE) scripts/soak.sh $(or $(MINUTES),10) $(CONTAINERS)
 
 # Advisories are a database of their own, fetched if it can be.
 deny:
@@ -230,11 +236,9 @@ conformance-runtime-tools: conformance-build
 conformance-spec: conformance-build
 	@$(CONFORMANCE) --spec $(SPEC)
 
-nightly: export PROPTEST_CASES := 20000
-nightly: test release
-	@$(MAKE) test-escapes RACE=1
-	@$(MAKE) test-faults
-	@$(MAKE) test-swarm
+# All that takes long, each part timed; one that fails or is missing hides no other. NIGHTLY="soak deny" runs some.
+nightly:
+	@scripts/nightly.sh $(NIGHTLY)
 
 clean:
 	$(CARGO) clean

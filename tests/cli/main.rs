@@ -18,6 +18,7 @@ mod errors;
 mod events;
 mod exec;
 mod fixtures;
+mod floor;
 mod flags;
 mod hardening;
 mod hints;

@@ -12,9 +12,7 @@ mod parts;
 mod report;
 mod runtime;
 mod targets;
-mod tracer;
 mod view;
-mod watchdog;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +20,8 @@ use std::process::{Command, ExitCode};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use benches::watchdog;
 
 use bench::Bench;
 use bundle::Makings;

@@ -6,9 +6,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use benches::watchdog;
+
 use crate::bundle::Bundle;
 use crate::report::FLOOR;
-use crate::watchdog;
 
 /// Between two commands that people or engines give: long enough for the kernel to go idle, so that its grace periods show.
 pub const COLD: Duration = Duration::from_millis(40);

@@ -20,6 +20,7 @@ use crate::watchdog;
 /// What was counted.
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
+    /// System calls of all processes.
     pub calls: usize,
     /// The first one included.
     pub processes: usize,
@@ -27,11 +28,18 @@ pub struct Counts {
     pub threads: usize,
     /// In kB: the largest of the processes, by what /proc/PID/status calls VmHWM.
     pub memory: u64,
+    /// What all reads together have returned.
+    pub bytes_read: u64,
+    /// How often each system call was made, by its number.
+    pub by_number: BTreeMap<u64, usize>,
+    /// Whether the command itself succeeded.
     pub success: bool,
 }
 
 struct Task {
     inside_call: bool,
+    /// The call that it is in.
+    number: u64,
     /// It has become the container's program.
     foreign: bool,
 }
@@ -98,7 +106,7 @@ impl Tracer<'_> {
         if self.tasks.contains_key(&pid) {
             return;
         }
-        self.tasks.insert(pid, Task { inside_call: false, foreign: false });
+        self.tasks.insert(pid, Task { inside_call: false, number: 0, foreign: false });
         match is_thread(pid) {
             true => self.counts.threads += 1,
             false => self.counts.processes += 1,
@@ -142,12 +150,22 @@ impl Tracer<'_> {
     fn call(&mut self, pid: Pid) {
         let Some(task) = self.tasks.get_mut(&pid) else { return };
         task.inside_call = !task.inside_call;
-        if task.inside_call && !task.foreign {
-            self.counts.calls += 1;
-            // The memory of the program that is left is gone after the call.
-            if is_exec(pid) {
-                self.weigh(pid);
+        if task.foreign {
+            return;
+        }
+        let Some((number, result)) = number_and_result(pid) else { return };
+        if !task.inside_call {
+            if READS.contains(&task.number) {
+                self.counts.bytes_read += u64::try_from(result).unwrap_or_default();
             }
+            return;
+        }
+        task.number = number;
+        self.counts.calls += 1;
+        *self.counts.by_number.entry(number).or_default() += 1;
+        // The memory of the program that is left is gone after the call.
+        if EXECS.contains(&number) {
+            self.weigh(pid);
         }
     }
 
@@ -206,16 +224,20 @@ fn is_thread(pid: Pid) -> bool {
     leader != 0 && leader != pid.as_raw() as u64
 }
 
+/// read, pread64, readv and preadv in asm/unistd_64.h.
+const READS: [u64; 4] = [0, 17, 19, 295];
+/// execve and execveat there.
+const EXECS: [u64; 2] = [59, 322];
+
 #[cfg(target_arch = "x86_64")]
-fn is_exec(pid: Pid) -> bool {
-    // execve and execveat in asm/unistd_64.h.
-    ptrace::getregs(pid).is_ok_and(|registers| [59, 322].contains(&registers.orig_rax))
+fn number_and_result(pid: Pid) -> Option<(u64, i64)> {
+    ptrace::getregs(pid).ok().map(|registers| (registers.orig_rax, registers.rax as i64))
 }
 
-/// Elsewhere what was weighed is the last program of each process.
+/// Elsewhere the calls are counted, but not told apart.
 #[cfg(not(target_arch = "x86_64"))]
-fn is_exec(_: Pid) -> bool {
-    false
+fn number_and_result(_: Pid) -> Option<(u64, i64)> {
+    Some((u64::MAX, 0))
 }
 
 /// A number in /proc/PID/status.

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use crate::support::{Bundle, Cmd, Test};
 
 /// What the benchmark shows to all: one kind of hierarchy. Run in a mount namespace of its own.
@@ -71,38 +69,14 @@ fn build(t: &Test) -> PathBuf {
     program
 }
 
-/// The benchmark's two bundles.
 fn bundle<'t>(t: &'t Test, kind: &str, view: &str) -> Bundle<'t> {
-    let mut b = t.bundle(&["sh", "-c", LOOK]).own_rootfs();
-    let args = b.config["process"]["args"].clone();
-    b.config = match kind {
-        "spec" => {
-            t.runtime(["spec", "--bundle"]).arg(&b.dir).run().ok();
-            read(&b.dir.join("config.json"))
-        }
-        _ => read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bundles/real.json")),
-    };
-    b.config["process"]["args"] = args;
-    b.config["process"]["terminal"] = json!(false);
-    b.config["root"]["path"] = json!("rootfs");
-    for mount in b.config["mounts"].as_array_mut().into_iter().flatten().filter(|mount| mount["type"] == "bind") {
-        let source = b.dir.join(mount["source"].as_str().expect("a source"));
-        match mount["destination"] == "/dev/shm" {
-            true => fs::create_dir(&source).expect("mkdir"),
-            false => fs::write(&source, "").expect("write"),
-        }
-        mount["source"] = json!(source);
-    }
+    let mut b = Bundle::of_benchmark(t, kind, &["sh", "-c", LOOK]);
     // As in the benchmark: where v1 has the controllers, the cgroup2 tree has none.
     if view == "v2" {
         let resources = b.config["linux"]["resources"].as_object_mut().expect("resources");
         resources.retain(|name, _| name == "devices");
     }
     b
-}
-
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("a configuration")).expect("JSON")
 }
 
 /// What a program saw, line by line. Of a namespace counts whether it is the host's.

@@ -116,7 +116,7 @@ fn grow(
                 record("run", quickest);
                 Ok(())
             })?;
-            for (name, values) in once.into_iter().flat_map(|(_, samples)| samples) {
+            for (name, values) in once.into_values().flatten() {
                 found[index].entry(name).or_default().extend(values);
             }
         }

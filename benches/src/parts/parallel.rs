@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Instant;
 
+use benches::watchdog;
 use nix::sys::wait::{WaitStatus, wait};
 
 use crate::bench::Bench;
 use crate::report::{Measure, Samples, Value, quantile};
 use crate::runtime::Runtime;
-use crate::watchdog;
 
 /// How many are made in all, and how many of them at once.
 const BATCHES: [(usize, usize); 4] = [(100, 1), (100, 8), (50, 50), (100, 100)];

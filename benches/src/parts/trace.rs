@@ -4,53 +4,53 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use benches::tracer::{Counts, trace};
+
 use super::lifecycle::{COMMANDS, ID, arguments};
 use crate::bench::Bench;
 use crate::bundle::Bundle;
 use crate::report::Measure;
 use crate::runtime::{Runtime, wait_for_end};
-use crate::tracer::{Counts, trace};
 
 /// What the container's programs are, behind their names.
 const PROGRAM: &str = "busybox";
+const KIND: &str = "real";
 
 pub fn measure(bench: &mut Bench) -> Result<(), String> {
-    {
-        let kind = "real";
-        let plain = bench.makings.plain(kind)?;
-        let sleeping = bench.makings.sleeping(kind)?;
-        let mut found: BTreeMap<&str, BTreeMap<String, Counts>> = BTreeMap::new();
-        let mut gates = Vec::new();
-        for runtime in bench.able(&plain)? {
-            let mut keep = |name, counts| found.entry(name).or_default().insert(runtime.name.clone(), counts);
-            keep("run", trace(runtime.run(&plain, ID)?, PROGRAM)?);
-            if !runtime.is_floor() {
-                let gate = live(&runtime, &sleeping, &mut |name, counts| drop(keep(name, counts)));
-                gates.push((runtime.name.clone(), gate.inspect_err(|_| runtime.remove(ID))?));
-            }
+    let plain = bench.makings.plain(KIND)?;
+    let sleeping = bench.makings.sleeping(KIND)?;
+    let mut found = Found::new();
+    let mut gates = Vec::new();
+    for runtime in bench.able(&plain)? {
+        let mut keep = |name, counts| drop(found.entry(name).or_default().insert(runtime.name.clone(), counts));
+        keep("run", trace(runtime.run(&plain, ID)?, PROGRAM)?);
+        if !runtime.is_floor() {
+            let gate = live(&runtime, &sleeping, &mut keep).inspect_err(|_| runtime.remove(ID))?;
+            gates.push((runtime.name.clone(), gate));
         }
-        if let Some((command, runtime)) = failed(&found) {
-            return Err(format!("{runtime} {command} fails under ptrace"));
-        }
-        let measures: [(&str, &str, fn(&Counts) -> f64); 4] = [
-            ("calls", "system calls", |counts| counts.calls as f64),
-            ("processes", "processes", |counts| counts.processes as f64),
-            ("threads", "threads", |counts| counts.threads as f64),
-            ("memory", "MB", |counts| counts.memory as f64 * 1024.0 / 1e6),
-        ];
-        for (part, unit, of) in measures {
-            for name in std::iter::once("run").chain(COMMANDS) {
-                let values =
-                    found.get(name).into_iter().flatten().map(|(runtime, counts)| (runtime.clone(), of(counts)));
-                bench.report.add(Measure::of(bench.view(), kind, part, name, unit).with_values(values));
-            }
-        }
-        bench.report.add(Measure::of(bench.view(), kind, "memory", "init at the gate", "MB").with_values(gates));
     }
+    if let Some((command, runtime)) = failed(&found) {
+        return Err(format!("{runtime} {command} fails under ptrace"));
+    }
+    add(bench, &found, "calls", "system calls", |counts| counts.calls as f64);
+    add(bench, &found, "processes", "processes", |counts| counts.processes as f64);
+    add(bench, &found, "threads", "threads", |counts| counts.threads as f64);
+    add(bench, &found, "memory", "MB", |counts| counts.memory as f64 * 1024.0 / 1e6);
+    bench.report.add(Measure::of(bench.view(), KIND, "memory", "init at the gate", "MB").with_values(gates));
     Ok(())
 }
 
-fn failed<'a>(found: &'a BTreeMap<&str, BTreeMap<String, Counts>>) -> Option<(&'a str, &'a String)> {
+/// What was counted of each command of each runtime.
+type Found = BTreeMap<&'static str, BTreeMap<String, Counts>>;
+
+fn add(bench: &mut Bench, found: &Found, part: &str, unit: &str, of: impl Fn(&Counts) -> f64) {
+    for name in std::iter::once("run").chain(COMMANDS) {
+        let values = found.get(name).into_iter().flatten().map(|(runtime, counts)| (runtime.clone(), of(counts)));
+        bench.report.add(Measure::of(bench.view(), KIND, part, name, unit).with_values(values));
+    }
+}
+
+fn failed(found: &Found) -> Option<(&str, &String)> {
     let all =
         found.iter().flat_map(|(command, counts)| counts.iter().map(move |(runtime, it)| (*command, runtime, it)));
     all.filter(|(_, _, counts)| !counts.success).map(|(command, runtime, _)| (command, runtime)).next()

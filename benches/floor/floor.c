@@ -43,7 +43,7 @@
 enum { SYSTEMD, PIDS, BLKIO, FREEZER, DEVICES, MEMORY, CPUSET, CPUACCT, CPU, HIERARCHIES };
 static const char *v1[HIERARCHIES] = {"systemd", "pids", "blkio", "freezer", "devices", "memory", "cpuset", "cpuacct", "cpu"};
 static char cgroups[HIERARCHIES][256], unified[256];
-static int tasks[HIERARCHIES], v2, real;
+static int tasks[HIERARCHIES], v2, real, cgroup_namespace;
 
 struct mount {
 	const char *at, *type, *source, *data;
@@ -154,7 +154,12 @@ static void mount_cgroups(void)
 		char at[64];
 		snprintf(at, sizeof at, "sys/fs/cgroup/%s", v1[i]);
 		must(mkdir(at, 0755));
-		must(mount("cgroup", at, "cgroup", SAFE | MS_RELATIME | MS_RDONLY, i == SYSTEMD ? "none,name=systemd" : v1[i]));
+		if (cgroup_namespace) {
+			must(mount("cgroup", at, "cgroup", SAFE | MS_RELATIME | MS_RDONLY, i == SYSTEMD ? "none,name=systemd" : v1[i]));
+		} else {
+			must(mount(cgroups[i], at, NULL, MS_BIND, NULL));
+			must(mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SAFE | MS_RELATIME, NULL));
+		}
 	}
 	must(mount(NULL, "sys/fs/cgroup", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | SAFE, NULL));
 }
@@ -263,7 +268,8 @@ static void contain(const char *bundle, char **program)
 		if (*cgroups[i])
 			must(write(tasks[i], "0", 1));
 	must(setsid());
-	must(unshare(CLONE_NEWCGROUP));
+	if (cgroup_namespace)
+		must(unshare(CLONE_NEWCGROUP));
 	must(sethostname(real ? "123456789abc" : "minicon", real ? 12 : 7));
 	bring_lo_up();
 	build_root(bundle);
@@ -377,6 +383,7 @@ int main(int argc, char **argv)
 	struct statfs top;
 	must(statfs("/sys/fs/cgroup", &top));
 	v2 = top.f_type == CGROUP2_MAGIC;
+	cgroup_namespace = v2 || real; /* On v1 `spec` asks for none. */
 	int cgroup = 0;
 	if (v2)
 		cgroup = make_v2_cgroup(argv[3]);

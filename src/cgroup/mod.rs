@@ -224,14 +224,15 @@ impl Cgroup {
     }
 
     /// The same cgroups, but on v2 the one that a process of the container is in. Once the container has enabled
-    /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process.
+    /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process. Where
+    /// that one has left for another cgroup of the host's, its own may be gone.
     pub fn follow_v2(mut self, pid: i32, host: &CgroupHost) -> Result<Cgroup> {
         let text = files::read(Path::new(&format!("/proc/{pid}/cgroup"))).step(|| "find the container's cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         for member in self.members.iter_mut().filter(|member| member.version == Version::V2) {
             let found = path.zip(host.v2.as_ref()).map(|(path, unified)| unified.mount_point.join(path));
-            if let Some(below) = found.filter(|found| found.starts_with(&member.path)) {
-                member.path = below;
+            if let Some(found) = found.filter(|found| found.starts_with(&member.path) || !member.path.exists()) {
+                member.path = found;
             }
         }
         Ok(self)

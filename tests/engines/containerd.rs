@@ -52,8 +52,11 @@ state = "/run/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "{SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{}"
 "#,
-        world.path("containerd")
+        world.path("containerd"),
+        world.path("opt")
     );
     fs::write(&configuration, text)?;
     let daemon = world.daemon("containerd", &["--config", &configuration])?;

@@ -129,6 +129,8 @@ check:
 	$(CARGO) test --locked --quiet --lib --test tidy
 	$(CARGO) test --locked --quiet -p xtask
 	$(CARGO) test --locked --quiet -p conformance --lib
+	@# That the fuzz targets still build; the path keeps the fuzzer itself, which is C++, from being compiled.
+	CUSTOM_LIBFUZZER_PATH=/none/none $(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --bins
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)

@@ -69,6 +69,9 @@ fn start_daemon(world: &World) -> Result<Child> {
     let mut arguments = vec!["--config-file", &file, "--add-runtime", &by_flag, "--containerd", containerd::SOCKET];
     arguments.extend(["--host", SOCKET, "--data-root", &data]);
     arguments.extend(["--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]);
+    if !world.has_overlay()? {
+        arguments.extend(["--storage-driver", "vfs"]);
+    }
     if !world.has_bridges()? {
         // It would not start.
         arguments.extend(["--iptables=false", "--bridge=none"]);

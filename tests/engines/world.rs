@@ -142,6 +142,14 @@ impl World {
         Ok(self.inside(&["unshare", "--net", "sh", "-c", &script])?.code == 0)
     }
 
+    /// Whether layers can be mounted on each other in the world's directory, which they cannot where that is a layer.
+    pub fn has_overlay(&self) -> Result<bool> {
+        let script = "mkdir -p lower upper work merged && exec unshare --mount mount -t overlay -o \
+            lowerdir=lower,upperdir=upper,workdir=work overlay merged";
+        let in_directory = format!("mkdir -p {0} && cd {0} && {script}", self.path("tmp/probe"));
+        Ok(self.inside(&["sh", "-c", &in_directory])?.code == 0)
+    }
+
     /// The end of the log of a daemon, for a message.
     pub fn log(&self, name: &str) -> String {
         let log = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();

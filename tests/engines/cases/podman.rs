@@ -148,6 +148,9 @@ fn systemd_mode(e: &dyn Engine) -> Result<()> {
 
 /// `:O`: the directory is the lower layer of a root that vanishes.
 fn rootfs_overlay(e: &dyn Engine) -> Result<()> {
+    if !e.world().has_overlay()? {
+        return Err(Skipped("overlayfs cannot be mounted in the directory for temporary files").into());
+    }
     let root = e.path("lower");
     crate::image::build(root.as_ref())?;
     let run = format!("run --rm --network none --rootfs {root}:O /bin/sh -c");

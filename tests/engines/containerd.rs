@@ -32,9 +32,8 @@ impl Containerd {
         let world = World::make(runtime, &[("containerd", "containerd"), ("ctr", "containerd")])?;
         let daemon = start_daemon(&world)?;
         let archive = image::oci_archive(world.directory.path())?;
-        let plugins = world.must(&["ctr", "--address", SOCKET, "plugins", "ls"])?;
-        let overlay = plugins.lines().any(|line| line.contains(" overlayfs ") && line.trim_end().ends_with(" ok"));
-        let mut containerd = Self { world, daemon, snapshotter: if overlay { "overlayfs" } else { "native" } };
+        let snapshotter = if world.has_overlay()? { "overlayfs" } else { "native" };
+        let mut containerd = Self { world, daemon, snapshotter };
         let engine: &dyn Engine = &containerd;
         engine.ok(&format!("images import {}", archive.display()))?;
         containerd.world.rest()?;
@@ -52,8 +51,11 @@ state = "/run/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "{SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{}"
 "#,
-        world.path("containerd")
+        world.path("containerd"),
+        world.path("opt")
     );
     fs::write(&configuration, text)?;
     let daemon = world.daemon("containerd", &["--config", &configuration])?;

@@ -10,6 +10,7 @@ mod buildah;
 mod cases;
 mod containerd;
 mod docker;
+mod documented;
 mod engine;
 mod image;
 mod podman;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Case, Skipped, exits, field, harmless_device, has_shares, holds, limit, same};
+use crate::documented;
 use crate::engine::{Engine, Kind};
 use crate::image::{self, FULL_NAME};
 use crate::process::{self, Outcome};
@@ -56,6 +57,7 @@ pub const CASES: &[Case] = &[
     Case { name: "net_host", by: CTR, check: net_host },
     Case { name: "namespace_by_path", by: CTR, check: namespace_by_path },
     Case { name: "userns", by: CTR, check: userns },
+    Case { name: "documented_configuration", by: CTR, check: documented_configuration },
     Case { name: "twenty_at_once", by: CTR, check: twenty_at_once },
 ];
 
@@ -479,4 +481,35 @@ fn twenty_at_once(e: &dyn Engine) -> Result<()> {
     exits(&process::run(&mut e.command(&loop_, &run, &[]), "")?, 0)?;
     same(e.ok("tasks ls --quiet")?.lines().count().to_string(), "20")?;
     same(e.runtime(&["list", "--quiet"])?.out.lines().count().to_string(), "20")
+}
+
+/// What docs/engines.md says to write for Kubernetes, in a second containerd: its CRI plugin loads only with runtimes
+/// that it knows. The handler of the RuntimeClass is the name of the table, here and for CRI-O.
+fn documented_configuration(e: &dyn Engine) -> Result<()> {
+    let (file, socket, runtime) = (e.path("documented.toml"), "/run/second/containerd.sock", &e.world().runtime);
+    let plugins = documented::blocks("containerd", "toml", runtime)?.replace("version = 2\n", "");
+    let own = format!(
+        "version = 2\nroot = {:?}\nstate = \"/run/second\"\n[grpc]\naddress = {socket:?}\n\
+         [plugins.\"io.containerd.internal.v1.opt\"]\npath = {:?}\n",
+        e.path("second"),
+        e.path("opt")
+    );
+    fs::write(&file, own + &plugins)?;
+    let daemon = e.world().daemon("containerd", &["--config", &file])?;
+    let ctr = |arguments: &[&str]| e.inside(&[&["ctr", "--address", socket], arguments].concat());
+    let answers = process::until(process::LONG, || Ok(ctr(&["version"])?.code == 0))?;
+    let loaded = ctr(&["plugins", "ls"]);
+    crate::world::stop_daemon(&daemon)?;
+    ensure!(answers, "containerd: {}", e.world().log("containerd"));
+    let loaded = loaded?.out;
+    let cri = loaded.lines().find(|line| line.split_whitespace().nth(1) == Some("cri")).context("no plugin cri")?;
+    ensure!(cri.trim_end().ends_with(" ok"), "{cri}\n{}", e.world().log("containerd"));
+    let dump = e.inside(&["containerd", "--config", &file, "config", "dump"])?.out;
+    let (_, options) = dump.split_once("containerd.runtimes.minicon.options]").context("no such runtime")?;
+    for line in [format!("BinaryName = {:?}", runtime.display().to_string()), "SystemdCgroup = true".to_owned()] {
+        holds(options.split('[').next().unwrap_or_default(), &line)?;
+    }
+    holds(documented::blocks("Kubernetes", "yaml", runtime)?, "\nhandler: minicon\n")?;
+    let crio = documented::blocks("CRI-O", "toml", runtime)?;
+    holds(&crio, &format!("[crio.runtime.runtimes.minicon]\nruntime_path = {:?}", runtime.display().to_string()))
 }

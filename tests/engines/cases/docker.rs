@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::network::needs_bridge;
 use super::{Case, DOCKER, has_shares, holds, limit, same};
-use crate::docker::RUNTIME;
+use crate::documented;
 use crate::engine::Engine;
 use crate::image::NAME;
 use crate::process;
@@ -23,14 +23,14 @@ pub const CASES: &[Case] = &[
 
 /// It is the runtime under test that runs: its state is where dockerd has it keep it.
 fn runtime_by_default(e: &dyn Engine) -> Result<()> {
-    same(e.ok("info --format {{.DefaultRuntime}}")?, RUNTIME)?;
+    same(e.ok("info --format {{.DefaultRuntime}}")?, documented::NAME)?;
     let id = e.start_sh("plain", "", "exec sleep 50")?;
     same(e.runtime(&["list", "--quiet"])?.out.trim(), id)
 }
 
 /// The same program under the name that --add-runtime gave it.
 fn runtime_by_flag(e: &dyn Engine) -> Result<()> {
-    let name = format!("{RUNTIME}-by-flag");
+    let name = format!("{}-by-flag", documented::NAME);
     let id = e.start_sh("named", &format!("--runtime {name}"), "exec sleep 50")?;
     same(e.ok("inspect --format {{.HostConfig.Runtime}} named")?, &name)?;
     same(e.runtime(&["list", "--quiet"])?.out.trim(), id)?;

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::network::needs_bridge;
 use super::{Case, PODMAN, PODMANS, Skipped, exits, field, holds, same};
+use crate::documented;
 use crate::engine::Engine;
 use crate::image::NAME;
 use crate::process;
@@ -24,6 +25,7 @@ pub const CASES: &[Case] = &[
     Case { name: "runtime_by_path", by: PODMANS, check: runtime_by_path },
     Case { name: "runtime_flags", by: PODMAN, check: runtime_flags },
     Case { name: "build_runtime_flags", by: PODMAN, check: build_runtime_flags },
+    Case { name: "documented_configuration", by: PODMANS, check: documented_configuration },
     Case { name: "healthcheck_interval", by: PODMAN, check: healthcheck_interval },
     Case { name: "system_df", by: PODMAN, check: system_df },
 ];
@@ -146,6 +148,9 @@ fn systemd_mode(e: &dyn Engine) -> Result<()> {
 
 /// `:O`: the directory is the lower layer of a root that vanishes.
 fn rootfs_overlay(e: &dyn Engine) -> Result<()> {
+    if !e.world().has_overlay()? {
+        return Err(Skipped("overlayfs cannot be mounted in the directory for temporary files").into());
+    }
     let root = e.path("lower");
     crate::image::build(root.as_ref())?;
     let run = format!("run --rm --network none --rootfs {root}:O /bin/sh -c");
@@ -160,6 +165,29 @@ fn runtime_by_path(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("--runtime {path} run -d --name by-path --network none {NAME} sleep 50"))?;
     same(e.ok("inspect --format {{.OCIRuntime}} by-path")?, path)?;
     same(e.ok("exec by-path echo in")?, "in")
+}
+
+/// What docs/engines.md says to write: the runtime by its name, its messages in podman's own, no cgroups if asked.
+fn documented_configuration(e: &dyn Engine) -> Result<()> {
+    let file = e.path("documented.conf");
+    fs::write(&file, documented::blocks("podman and buildah", "toml", &e.world().runtime)?)?;
+    let podman = |arguments: &[&str]| {
+        let mut command = e.command(&[], "--events-backend file", arguments);
+        process::run(command.env("CONTAINERS_CONF", &file), "")
+    };
+    exits(&podman(&["run", "-d", "--name", "named", "--network", "none", NAME, "sleep", "50"])?, 0)?;
+    same(e.ok("inspect --format {{.OCIRuntime}} named")?, documented::NAME)?;
+    same(e.runtime(&["list", "--quiet"])?.out.lines().count().to_string(), "1")?;
+    let missing = podman(&["run", "--rm", "--network", "none", NAME, "/bin/nowhere"])?;
+    exits(&missing, 127)?;
+    holds(&missing.err, "OCI runtime attempted to invoke a command that was not found")?;
+    // conmon would have passed them on as lines of JSON.
+    ensure!(!missing.err.contains("\"level\""), "{}", missing.err);
+    if e.is("runc") {
+        return Ok(());
+    }
+    let free = podman(&["run", "--rm", "--network", "none", "--cgroups", "disabled", NAME, "echo", "free"])?;
+    same(free.out, "free\n")
 }
 
 /// Global flags that podman hands to every call of the runtime.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::network::fetch;
 use super::{Case, Skipped, field, limit, same};
-use crate::docker::RUNTIME;
+use crate::documented;
 use crate::engine::{Engine, Kind};
 use crate::image::NAME;
 use crate::process;
@@ -65,7 +65,7 @@ fn replicas_on_both_nodes(e: &dyn Engine) -> Result<()> {
         let listed = node.runtime(&["list", "--quiet"])?.out.lines().map(str::to_owned).collect::<BTreeSet<_>>();
         ensure!(listed == containers, "the runtime has {listed:?}, docker {containers:?}");
         for id in containers {
-            same(node.ok(&format!("inspect --format {{{{.HostConfig.Runtime}}}} {id}"))?, RUNTIME)?;
+            same(node.ok(&format!("inspect --format {{{{.HostConfig.Runtime}}}} {id}"))?, documented::NAME)?;
             let state: serde_json::Value = serde_json::from_str(&node.runtime(&["state", &id])?.out)?;
             ensure!(state["status"] == "running" && state["pid"] == node.pid(&id)?, "{state}");
             same(node.ok(&format!("exec {id} cat /proc/1/comm"))?, "sh")?;

@@ -17,6 +17,7 @@ mod host_proc;
 mod identity;
 mod mounts;
 mod namespaces;
+mod place;
 mod proc;
 mod rootfs;
 

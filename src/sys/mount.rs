@@ -1,7 +1,7 @@
 //! Mounts as file descriptors: fsopen(2), fsmount(2), open_tree(2), mount_setattr(2), move_mount(2),
 //! and the classic mount(2) for what they cannot do.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
@@ -82,6 +82,15 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let (mount, target) = (mount.as_fd(), target.as_fd());
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     call!("move_mount"(Fd(&mount), Fd(&target)) => rustix::mount::move_mount(mount, "", target, "", flags))
+}
+
+/// As [`attach`], to a name in an open directory. If it is a link the mount lies on the link or is refused: no path is
+/// followed.
+pub fn attach_in(mount: impl AsFd, directory: impl AsFd, name: &OsStr) -> Result<()> {
+    let (mount, directory) = (mount.as_fd(), directory.as_fd());
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    call!("move_mount"(Fd(&mount), Fd(&directory), name.display())
+        => rustix::mount::move_mount(mount, "", directory, name, flags))
 }
 
 /// fsopen(2): a new configuration context for a file system type.

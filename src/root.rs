@@ -65,6 +65,13 @@ impl Root {
         self.spent.borrow_mut().add(fd);
     }
 
+    /// Closes all of it.
+    pub fn leave(self) {
+        let Root { directory, spent, .. } = self;
+        let mut spent = spent.into_inner();
+        spent.add(directory);
+    }
+
     /// Makes it the working directory: fchdir(2).
     pub fn enter(&self) -> Result<()> {
         call!("fchdir"(sys::Fd(&self.directory)) => rustix::process::fchdir(&self.directory)).step(|| "enter the root")

@@ -14,7 +14,7 @@ use crate::call;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
-use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
+use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS, Rlimit};
 use crate::plan::lists::Mask;
 use crate::plan::steps::id;
 use crate::sys::file::read_up_to;
@@ -69,6 +69,14 @@ pub fn apply_limits(limits: &Limits) -> Result<()> {
             .hint("the nodes must be there and allowed by linux.resources.cpu.mems; not every kernel has every mode")?;
     }
     Ok(())
+}
+
+/// The resource limits, by a process that has the runtime's rights; another asks the runtime (decision 0006).
+pub fn set_rlimits(rlimits: &[Rlimit]) -> Result<()> {
+    rlimits.iter().try_for_each(|limit| {
+        let set = || process::set_rlimit(0, limit.resource, limit.soft, limit.hard);
+        trace::step(|| id::rlimit(limit), set).step(|| format!("set {}", limit.name)).at(limit.at)
+    })
 }
 
 /// The processors of a process in its cgroup. The container's init, and a joining process that nobody has said anything

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::place::Parent;
+use super::place::{Parent, Place};
 use super::rootfs::ask_for_mount;
 use super::{classic, copy_up};
 use crate::error::{Context, Error, Result};
@@ -34,6 +34,9 @@ pub fn perform(root: &Root, parent: &mut Parent, mount: &Mount, around: &Around<
     let attached = match &mount.source {
         Source::Existing => return remount(root, mount).map(|()| None),
         Source::Filesystem { kind, device } => {
+            if mount_at_once(root, parent, mount, around, (kind, device))? {
+                return Ok(None);
+            }
             let attached = create(root, parent, mount, kind, device)?;
             // Where nothing is shared a new file system is private.
             let is_private = |(propagation, _): &(u64, bool)| *propagation == ms::PRIVATE;
@@ -53,11 +56,45 @@ pub fn perform(root: &Root, parent: &mut Parent, mount: &Mount, around: &Around<
     match &mount.source {
         // Others are mounted in it, as a rule.
         Source::Filesystem { kind, .. } if kind == "tmpfs" => {
-            parent.keep(&mount.destination, attached, mount.no_symlinks);
+            parent.keep_own(root, &mount.destination, attached, mount.no_symlinks);
         }
         _ => root.spend(attached),
     }
     Ok(None)
+}
+
+/// One mount(2) does what takes six calls and more with descriptors, where the mount is to be just that and its descriptor
+/// is not needed; the place is open all the same, and the working directory. False if it was not possible: then the calls
+/// with descriptors will do, or tell better what is wrong. Not read-only ones: mount(2) makes the file system so, for
+/// everybody who shares it (a sysfs of a network namespace), and not the mount.
+fn mount_at_once(
+    root: &Root,
+    parent: &mut Parent,
+    mount: &Mount,
+    around: &Around<'_>,
+    (kind, device): (&str, &str),
+) -> Result<bool> {
+    let options = &mount.options;
+    let is_plain = around.plan.shares_nothing
+        && options.propagation.iter().all(|(propagation, _)| *propagation == ms::PRIVATE)
+        && !(options.classic || options.copy_up || options.below.is_some())
+        && (matches!(kind, "proc" | "devpts" | "mqueue" | "cgroup") || kind == "tmpfs" && !is_filled_next(mount))
+        && options.own.set & attribute::RDONLY == 0
+        && mount.destination != Path::new("/");
+    if !is_plain {
+        return Ok(false);
+    }
+    let place = parent.directory(root, &mount.destination, mount.no_symlinks)?;
+    let mounted = parent
+        .enter(root, &place)
+        .and_then(|path| mount::mount(device, &path, kind, options.as_classic_flags(), &options.data_string()));
+    place.leave(root);
+    Ok(mounted.is_ok())
+}
+
+/// A tmpfs for the hierarchies of cgroups, whose root is wanted open; and one that takes its mode from what it covers.
+fn is_filled_next(mount: &Mount) -> bool {
+    mount.no_symlinks || !mount.options.data.iter().any(|(key, _)| key == "mode")
 }
 
 fn propagate(attached: &OwnedFd, mount: &Mount) -> Result<()> {
@@ -78,24 +115,46 @@ fn bind(
     let tree = if plan.by_runtime {
         ask_for_mount(around.channel, Some(around.index))?
     } else {
+        let changed = changes_at_once(plan, recursive, around);
+        if let Some(tree) = changed.and_then(|changed| mount::clone_tree_changed(CWD, source, false, &changed)) {
+            place_of(root, parent, plan, &tree)?.attach_and_leave(root, &tree)?;
+            return Ok(tree);
+        }
         match mount::clone_tree_at(CWD, source, recursive) {
             Err(error) if mount::is_unavailable(&error) => {
-                parent.forget();
+                parent.forget(root);
                 let mounted = classic::bind(root, plan, source, recursive)?;
                 return propagate(&mounted, plan).map(|()| mounted);
             }
             tree => tree?,
         }
     };
-    let is_directory = root::is_directory(&root::stat(&tree)?);
-    let place = match is_directory {
-        true => parent.directory(root, &plan.destination, false)?,
-        false => parent.file(root, &plan.destination)?,
-    };
+    let place = place_of(root, parent, plan, &tree)?;
     classic::attach_changed(&tree, &place, |tree| change(tree, plan))?;
     place.leave(root);
     propagate(&tree, plan)?;
     Ok(tree)
+}
+
+fn place_of(root: &Root, parent: &mut Parent, plan: &Mount, tree: &OwnedFd) -> Result<Place> {
+    match root::is_directory(&root::stat(tree)?) {
+        true => parent.directory(root, &plan.destination, false),
+        false => parent.file(root, &plan.destination),
+    }
+}
+
+/// What is to change on a bind mount, if it can be changed in one go and before it is attached: one mount, which becomes
+/// private and stays so where nothing is shared.
+fn changes_at_once(plan: &Mount, recursive: bool, around: &Around<'_>) -> Option<Attributes> {
+    let options = &plan.options;
+    let [(ms::PRIVATE, _)] = options.propagation[..] else { return None };
+    let is_simple = around.plan.shares_nothing && !recursive && !options.below.is_some() && options.id_map.is_none();
+    is_simple.then(|| Attributes {
+        set: options.own.set,
+        clear: options.own.clear | options.unnamed,
+        propagation: ms::PRIVATE,
+        ..Attributes::default()
+    })
 }
 
 /// The attributes of a mount and of all below it. The recursive ones come first, so that the mount's own win.

@@ -8,10 +8,11 @@ use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use crate::call;
 use crate::error::{Error, Result};
 use crate::root::Root;
-use crate::sys::mount;
 use crate::sys::path::openat2;
+use crate::sys::{self, mount};
 
 /// A place to mount on.
 #[derive(Debug)]
@@ -43,6 +44,13 @@ impl Place {
         }
     }
 
+    /// Attaches the only mount that comes here.
+    pub fn attach_and_leave(self, root: &Root, tree: &OwnedFd) -> Result<()> {
+        self.attach(tree)?;
+        self.leave(root);
+        Ok(())
+    }
+
     /// Nothing more is mounted here.
     pub fn leave(self, root: &Root) {
         if let Place::Open(place) = self {
@@ -61,19 +69,59 @@ struct Last {
     directory: Rc<OwnedFd>,
     /// No link led there.
     ordinary: bool,
+    /// A file system that we have made and nobody else has seen: what is in it is ours.
+    own: bool,
+    /// It is the working directory.
+    entered: bool,
 }
 
 impl Parent {
     /// A mount may lie over it now.
-    pub fn forget(&mut self) {
-        self.0 = None;
+    pub fn forget(&mut self, root: &Root) {
+        let directory = self.0.take().and_then(|last| Rc::into_inner(last.directory));
+        directory.into_iter().for_each(|directory| root.spend(directory));
     }
 
     /// It is a directory that is open already.
-    pub fn keep(&mut self, path: &Path, directory: OwnedFd, ordinary: bool) -> Rc<OwnedFd> {
+    fn keep(&mut self, root: &Root, path: &Path, directory: OwnedFd, ordinary: bool) -> Rc<OwnedFd> {
+        self.forget(root);
         let directory = Rc::new(directory);
-        self.0 = Some(Last { path: path.to_owned(), directory: directory.clone(), ordinary });
+        self.0 =
+            Some(Last { path: path.to_owned(), directory: directory.clone(), ordinary, own: false, entered: false });
         directory
+    }
+
+    /// It is the root of a file system that we have just made.
+    pub fn keep_own(&mut self, root: &Root, path: &Path, directory: OwnedFd, ordinary: bool) {
+        self.keep(root, path, directory, ordinary);
+        if let Some(last) = &mut self.0 {
+            last.own = true;
+        }
+    }
+
+    /// The path of a place for mount(2), which takes no descriptor: the place, or its directory if nobody but us has been
+    /// there, becomes the working directory, so that nothing is looked up on the way.
+    pub fn enter(&mut self, root: &Root, place: &Place) -> Result<PathBuf> {
+        let enter = |directory: &OwnedFd| call!("fchdir"(sys::Fd(directory)) => rustix::process::fchdir(directory));
+        match place {
+            Place::Open(place) => enter(place).map(|()| PathBuf::from(".")),
+            Place::Made(directory, name) => {
+                let is_own = |last: &&mut Last| last.own && Rc::ptr_eq(&last.directory, directory);
+                if let Some(last) = self.0.as_mut().filter(is_own) {
+                    if !last.entered {
+                        enter(directory)?;
+                        last.entered = true;
+                    }
+                    return Ok(PathBuf::from(name));
+                }
+                let flags = OFlags::PATH | OFlags::DIRECTORY;
+                let name = Path::new(name);
+                let place = openat2(directory, name, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+                enter(&place)?;
+                root.spend(place);
+                Ok(PathBuf::from("."))
+            }
+        }
     }
 
     /// The directory of a node or link, made if it is missing, and its name there.
@@ -83,7 +131,7 @@ impl Parent {
         };
         let directory = match self.known(above, false) {
             Some(directory) => directory,
-            None => self.keep(above, root.directory(above)?, false),
+            None => self.keep(root, above, root.directory(above)?, false),
         };
         Ok((directory, name))
     }
@@ -107,7 +155,7 @@ impl Parent {
     fn place(&mut self, root: &Root, path: &Path, ordinary: bool, how: How<'_>) -> Result<Place> {
         let (make, open, find) = how;
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-            self.forget();
+            self.forget(root);
             return open().map(Place::Open);
         };
         if let Some(directory) = self.known(above, ordinary)
@@ -115,13 +163,13 @@ impl Parent {
         {
             return Ok(Place::Made(directory, name.to_owned()));
         }
-        self.forget();
+        self.forget(root);
         if let Some(found) = find()? {
             return Ok(Place::Open(found));
         }
         let directory = if ordinary { root.ordinary_directory(above) } else { root.directory(above) }?;
         if make(&directory, name) {
-            return Ok(Place::Made(self.keep(above, directory, ordinary), name.to_owned()));
+            return Ok(Place::Made(self.keep(root, above, directory, ordinary), name.to_owned()));
         }
         root.spend(directory);
         open().map(Place::Open)

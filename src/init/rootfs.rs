@@ -29,9 +29,10 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
     let mut parent = Parent::default();
+    let mut has_descriptors = false;
     for (index, step) in plan.furnish.iter().enumerate() {
         if let Condition::ContainerHas(path) = step.when
-            && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
+            && !container_has(&root, path, &mut has_descriptors).step(|| step.what.to_string()).at(step.at)?
         {
             trace::skipped(|| id::tree(&step.what));
             continue;
@@ -42,7 +43,18 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         );
         done.step(|| step.what.to_string()).at(step.at)?;
     }
+    parent.forget(&root);
     Ok(root)
+}
+
+/// Whether something is there. Where a process has a directory of its descriptors, our standard streams are in it.
+fn container_has(root: &Root, path: &str, has_descriptors: &mut bool) -> Result<bool> {
+    if *has_descriptors && matches!(path, "/proc/self/fd/0" | "/proc/self/fd/1" | "/proc/self/fd/2") {
+        return Ok(true);
+    }
+    let has = root.has(Path::new(path))?;
+    *has_descriptors |= has && path == "/proc/self/fd";
+    Ok(has)
 }
 
 fn furnish_one(
@@ -240,6 +252,8 @@ pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
         let done = trace::conditional(|| id::tree(&step.what), || finish_one(plan, &root, channel, step, &mut masks));
         done.step(|| step.what.to_string()).at(step.at)?;
     }
+    masks.empty.into_iter().chain(masks.null).for_each(|mask| root.spend(mask));
+    root.leave();
     Ok(())
 }
 
@@ -251,21 +265,16 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
             let attributes = Attributes { propagation: flags & !ms::REC, ..Attributes::default() };
             classic::set_attributes(root.fd(), &attributes, flags & ms::REC != 0)
         }
-        What::ReadOnlyMount(path) => {
+        What::ReadOnlyMount(path) | What::ReadOnlyTree(path) => {
             let place = root.open(path)?;
-            classic::set_attributes(&place, &read_only, false)?;
+            let recursive = matches!(step.what, What::ReadOnlyTree(_));
+            classic::set_attributes(&place, &read_only, recursive)?;
             root.spend(place);
             Ok(())
         }
         What::ReadOnlyPath(path) => match root.find(path)? {
             None => return Ok(Outcome::Skipped),
-            Some(place) => {
-                let (tree, place) = (mount::clone_tree(&place, true)?, Place::Open(place));
-                classic::attach_changed(&tree, &place, |tree| classic::set_attributes(tree, &read_only, true))?;
-                root.spend(tree);
-                place.leave(root);
-                Ok(())
-            }
+            Some(place) => make_read_only(root, place),
         },
         What::Mask(path) => match root.find(path)? {
             None => return Ok(Outcome::Skipped),
@@ -275,6 +284,22 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
         _ => Err(Error::new("this step belongs before the root is entered")),
     }
     .map(|()| Outcome::Done)
+}
+
+/// A read-only copy lies over the place, with all that is mounted below.
+fn make_read_only(root: &Root, place: OwnedFd) -> Result<()> {
+    let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
+    let changed = mount::clone_tree_changed(&place, Path::new(""), true, &read_only);
+    let is_changed = changed.is_some();
+    let tree = if let Some(tree) = changed { tree } else { mount::clone_tree(&place, true)? };
+    let place = Place::Open(place);
+    classic::attach_changed(&tree, &place, |tree| match is_changed {
+        true => Ok(()),
+        false => classic::set_attributes(tree, &read_only, true),
+    })?;
+    root.spend(tree);
+    place.leave(root);
+    Ok(())
 }
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.

@@ -65,6 +65,8 @@ pub enum What {
     RootPropagation(u64),
     /// A mount becomes read-only now that nothing more is mounted inside.
     ReadOnlyMount(PathBuf),
+    /// The same with every mount below.
+    ReadOnlyTree(PathBuf),
     /// A path becomes read-only, with all below it.
     ReadOnlyPath(PathBuf),
     /// A path becomes unreadable: an empty file or directory lies over it.
@@ -255,7 +257,9 @@ impl std::fmt::Display for What {
             What::Link { path, target, .. } => write!(f, "link {} to {target}", path.display()),
             What::Console => f.write_str("set up /dev/console"),
             What::RootPropagation(_) => f.write_str("set the propagation of /"),
-            What::ReadOnlyMount(path) | What::ReadOnlyPath(path) => write!(f, "make {} read-only", path.display()),
+            What::ReadOnlyMount(path) | What::ReadOnlyTree(path) | What::ReadOnlyPath(path) => {
+                write!(f, "make {} read-only", path.display())
+            }
             What::Mask(path) => write!(f, "mask {}", path.display()),
             What::ReadOnlyRoot => f.write_str("make / read-only"),
         }

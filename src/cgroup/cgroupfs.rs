@@ -14,6 +14,7 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Directory, Version, When};
 use crate::plan::steps::id;
+use crate::sys::descriptors::Spent;
 use crate::trace::{self, Outcome};
 
 impl Cgroup {
@@ -226,13 +227,16 @@ fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
 fn inherit_cpuset(directory: &Directory, new: bool, given: impl Fn(&str) -> bool) -> Result<()> {
     let path = &directory.path;
     let Some(parent) = path.parent() else { return Ok(()) };
+    let mut spent = Spent::default();
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if !new && !files::read_value(&path.join(file))?.is_empty() {
             continue;
         }
         let inherited = cpuset_or_inherited(parent, &directory.mount_point, file)?;
         if !given(file) {
-            files::write(&path.join(file), &inherited)?;
+            let open = files::open_to_write(&path.join(file))?;
+            files::write_to(&open, &inherited)?;
+            spent.add(open);
         }
     }
     Ok(())

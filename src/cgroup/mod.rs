@@ -43,6 +43,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Version};
 use crate::plan::systemd::UnitName;
 use crate::sys::Fd;
+use crate::sys::descriptors::Spent;
 
 /// The cgroups of one container, one directory in each hierarchy.
 #[derive(Debug, Default)]
@@ -289,6 +290,13 @@ impl Cgroup {
 pub struct Entrance {
     v1: Vec<OwnedFd>,
     v2: Option<OwnedFd>,
+}
+
+impl Drop for Entrance {
+    /// One file a hierarchy, opened in a row.
+    fn drop(&mut self) {
+        drop(self.v1.drain(..).collect::<Spent>());
+    }
 }
 
 impl Entrance {

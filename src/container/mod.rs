@@ -243,11 +243,18 @@ pub fn forget_unrecorded(directory: &Path) -> Result<bool> {
 pub fn reserve(root: &Path, root_mode: u32, record: Record) -> Result<(Container, Lock)> {
     check_id(&record.id)?;
     let as_errno = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
-    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
-    call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
     let directory = root.join(&record.id);
     let taken = || Error::new(format!("container with given ID already exists: {:?}", record.id));
-    match fs::DirBuilder::new().mode(0o711).create(&directory) {
+    let make = || fs::DirBuilder::new().mode(0o711).create(&directory);
+    let made = match make() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
+            call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
+            make()
+        }
+        made => made,
+    };
+    match made {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken()),
         Err(error) => {

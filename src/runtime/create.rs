@@ -41,6 +41,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// What was planned.
     pub plan: Plan,
+    /// Still held.
+    pub lock: Lock,
 }
 
 /// The command.
@@ -277,8 +279,8 @@ pub struct Creating<'a> {
     environment: &'a Environment,
     /// The container so far.
     pub container: Container,
-    #[allow(dead_code)] // Held for its drop.
-    lock: Lock,
+    /// Given away at the end.
+    lock: Option<Lock>,
     init: Option<Child>,
     /// Its cgroup, once made.
     pub cgroup: Option<Cgroup>,
@@ -300,7 +302,7 @@ impl<'a> Creating<'a> {
         Ok(Creating {
             environment,
             container,
-            lock,
+            lock: Some(lock),
             init: None,
             cgroup: None,
             resctrl: None,
@@ -450,7 +452,8 @@ impl<'a> Creating<'a> {
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =
             Container { directory: self.container.directory.clone(), record: self.container.record.clone() };
-        Ok(Created { container, init, console: self.console.take(), plan })
+        let lock = self.lock.take().ok_or_else(|| Error::new("there is no lock"))?;
+        Ok(Created { container, init, console: self.console.take(), plan, lock })
     }
 }
 

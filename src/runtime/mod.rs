@@ -93,7 +93,7 @@ fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
 
 fn dispatch(action: Action, environment: &Environment) -> Result<i32> {
     if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_) | Action::Restore(_)) {
-        seal::execute_from_read_only_copy()?;
+        seal::execute_from_read_only_copy(None)?;
         check_inherited(&action)?;
         // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
         process::close_on_exec_from(3)?;

@@ -79,7 +79,10 @@ impl Row {
 
 /// For what the table cannot tell from the failure: the step names these.
 pub const PROC: &str = "proc needs a pid namespace of the container's own, and a host /proc that nothing is mounted over \
-                        (nested containers mask it)";
+                        (nested containers mask it): else leave out the pid namespace, and bind /proc with rbind";
+#[allow(missing_docs)]
+pub const DELEGATE: &str = "it stayed in its creator's, who could make none or wanted none: have one delegated (systemd: Delegate=yes in \
+                            a unit of the user's), and create it again";
 #[allow(missing_docs)]
 pub const SYSFS: &str = "sysfs needs a network namespace of the container's own; bind-mount the host's /sys instead";
 #[allow(missing_docs)]
@@ -322,7 +325,7 @@ pub const ROWS: &[Row] = &[
         call: "",
         errno: &[Errno::ROFS],
         when: When::At("linux.cgroupsPath"),
-        hint: "the cgroup file system is mounted read-only",
+        hint: "the cgroup file system is mounted read-only: mount it writable, or do without with --rootless true",
         cause: "Containers see it so; one inside a container needs it writable.",
     },
     Row {

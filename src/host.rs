@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxNamespaceType, Process};
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup;
@@ -11,13 +11,14 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::plan::{self, Host};
 use crate::resctrl;
-use crate::sys::file;
+use crate::sys::{file, mount};
 
 /// Looks at the machine. Security modules are asked only if a configuration wants a label.
 pub fn probe(config: &Config) -> Result<Host> {
     let label = config.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
     let mut host = identity();
     find_rights(&mut host, config.spec.process().as_ref());
+    host.cannot_mount = host.user.0 == 0 && wants_user_namespace(config) && cannot_mount();
     host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
     host.cgroups = cgroup::probe()?;
     host.resctrl =
@@ -33,6 +34,18 @@ pub fn find_rights(host: &mut Host, process: Option<&Process>) {
     host.selinux = process.selinux_label().is_some() && selinux_is_enabled();
     host.apparmor = process.apparmor_profile().is_some()
         && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y"));
+}
+
+fn wants_user_namespace(config: &Config) -> bool {
+    let namespaces = config.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+}
+
+/// "EPERM: the caller does not have the CAP_SYS_ADMIN capability" (open_tree(2)) in the user namespace that owns its mount
+/// namespace, which is asked before anything else. The copy is gone with its descriptor.
+fn cannot_mount() -> bool {
+    let copy = mount::clone_tree_at(rustix::fs::CWD, Path::new("/"), false);
+    copy.is_err_and(|error| error.errno() == Some(rustix::io::Errno::PERM))
 }
 
 fn selinux_is_enabled() -> bool {

@@ -273,6 +273,14 @@ impl Cgroup {
         self.members.iter().filter(|member| member.presence.is_there())
     }
 
+    /// An error if the container is in no cgroup of its own, and stayed in its creator's.
+    pub fn must_exist(&self) -> Result<()> {
+        match self.present().next() {
+            Some(_) => Ok(()),
+            None => Err(Error::new("the container has no cgroup of its own").hint(crate::hints::DELEGATE)),
+        }
+    }
+
     /// The directory of a v1 controller.
     fn v1(&self, controller: &str) -> Option<&Member> {
         let has = |member: &&Member| member.controllers.iter().any(|name| name == controller);

@@ -32,6 +32,7 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod nested;
 mod net_devices;
 mod pause;
 mod process;

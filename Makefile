@@ -13,6 +13,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := $(CARGO_TARGET_DIR)/release/minicon
 QUICK := $(CARGO_TARGET_DIR)/quick/minicon
+FAULTS := $(CARGO_TARGET_DIR)/faults/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
 BENCH := $(CARGO_TARGET_DIR)/quick/bench
 CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
@@ -38,8 +39,9 @@ ENGINE_PACKAGES := $(TEST_PACKAGES) buildah containerd docker.io fuse-overlayfs 
 VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overlayfs kmod libpam-systemd qemu-system-common \
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo bench bench-draw compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
+	test-faults test-swarm test-vm vm-shell demo bench bench-draw compare nightly \
+	docs completions install uninstall deb clean FORCE fuzz deny soak \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
@@ -47,10 +49,13 @@ help:
 	@echo "make demo     build, then one container through its whole life, with limits"
 	@echo "make test     install what the tests need, and run them all (as root)"
 	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
+	@echo "make test-swarm  tests with two nodes of Docker Swarm (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
+	@echo "make test-faults  a fault at every step, and the host as it was after delete --force (as root)"
 	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
 	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
-	@echo "make deny     licences and sources of what is built in; needs cargo-deny"
+	@echo "make deny     licences and sources of what is built in, and what may not be"
+	@echo "make soak     500 running containers and eight workers for MINUTES=10: errors, leaks, times (as root)"
 	@echo "make vm-shell a shell in such a machine; scripts/vm/run.sh runs any command there"
 	@echo "make check    format, lints and unit tests: no root, a minute"
 	@echo "make release  $(RELEASE:$(CURDIR)/%=%): static, stripped, optimised at link time"
@@ -62,7 +67,7 @@ help:
 	@echo "make compare  the short form: run and an engine's commands, in a minute"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
-	@echo "make nightly  the tests again, longer"
+	@echo "make nightly  all that takes long: racers, soak, fuzzing, faults, Swarm, benchmarks (hours, as root)"
 	@echo "make clean    remove all that was built"
 
 release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
@@ -129,6 +134,8 @@ check:
 	$(CARGO) test --locked --quiet --lib --test tidy
 	$(CARGO) test --locked --quiet -p xtask -p benches
 	$(CARGO) test --locked --quiet -p conformance --lib
+	@# That the fuzz targets still build; the path keeps the fuzzer itself, which is C++, from being compiled.
+	CUSTOM_LIBFUZZER_PATH=/none/none $(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --bins
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)
@@ -154,6 +161,10 @@ test-engines: deps-engines
 	@$(MAKE) quick
 	@MINICON=$(QUICK) scripts/test.sh --test engines -- $(TEST_ARGS)
 
+# Two dockerds with a cable between them, each in its own namespaces.
+test-swarm:
+	@$(MAKE) test-engines ENGINES=swarm
+
 deps-vm:
 	@scripts/packages.sh $(VM_PACKAGES)
 	@scripts/vm/kernel.sh build/vm/kernel
@@ -164,14 +175,26 @@ test-vm: deps-vm
 	@MINICON=$(QUICK) PROBE=$(PROBE) scripts/vm/test.sh $(VM_TESTS)
 
 # RUNTIME=PROGRAM tries another; TESTS="CVE-2019-5736" a part; UPDATE=1 writes the table in SECURITY.md, RACE=1 runs the
-# racers.
+# racers too, 20 seconds each, and RACE=60 so many.
 test-escapes: deps-vm
 	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
 	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)
 
+# SHORT=1 puts one kind of fault at each step instead of all, TESTS="realistic start" tries a part. What is tried has its
+# own directory and profile, so that no other build has any of it (decision 0024).
+test-faults: deps
+	$(CARGO) rustc --locked --profile faults --features faults --bin minicon -- $(STATIC)
+	@grep -qF MINICON_FAULT $(FAULTS) # what scripts/static.sh looks for in a release
+	@MINICON=$(FAULTS) FAULTS_SHORT=$(SHORT) scripts/test.sh --test faults -- $(TESTS)
+
 # TARGETS="plan seccomp" for a part of fuzz/fuzz_targets.
 fuzz:
 	@scripts/fuzz.sh $(or $(TIME),60) $(TARGETS)
+
+# On the release, as an engine would. CONTAINERS=500.
+soak: deps
+	@$(MAKE) release
+	@MINICON=$(RELEASE) scripts/soak.sh $(or $(MINUTES),10) $(CONTAINERS)
 
 # Advisories are a database of their own, fetched if it can be.
 deny:
@@ -239,9 +262,9 @@ conformance-runtime-tools: conformance-build
 conformance-spec: conformance-build
 	@$(CONFORMANCE) --spec $(SPEC)
 
-nightly: export PROPTEST_CASES := 20000
-nightly: test release
-	@$(MAKE) test-escapes RACE=1
+# All that takes long, each part timed; one that fails or is missing hides no other. NIGHTLY="soak deny" runs some.
+nightly:
+	@scripts/nightly.sh $(NIGHTLY)
 
 clean:
 	$(CARGO) clean

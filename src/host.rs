@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxNamespaceType, Process};
 use rustix::thread::CapabilitySet;
 
 use crate::cgroup;
@@ -11,13 +11,14 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::plan::{self, Host};
 use crate::resctrl;
-use crate::sys::file;
+use crate::sys::{file, mount};
 
 /// Looks at the machine. Security modules are asked only if a configuration wants a label.
 pub fn probe(config: &Config) -> Result<Host> {
     let label = config.spec.linux().as_ref().and_then(|linux| linux.mount_label().as_deref());
     let mut host = identity();
     find_rights(&mut host, config.spec.process().as_ref());
+    host.cannot_mount = host.user.0 == 0 && wants_user_namespace(config) && cannot_mount();
     host.selinux = host.selinux || label.is_some() && selinux_is_enabled();
     host.cgroups = cgroup::probe()?;
     host.resctrl =
@@ -33,6 +34,18 @@ pub fn find_rights(host: &mut Host, process: Option<&Process>) {
     host.selinux = process.selinux_label().is_some() && selinux_is_enabled();
     host.apparmor = process.apparmor_profile().is_some()
         && fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.starts_with(b"Y"));
+}
+
+fn wants_user_namespace(config: &Config) -> bool {
+    let namespaces = config.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+}
+
+/// "EPERM: the caller does not have the CAP_SYS_ADMIN capability" (open_tree(2)) in the user namespace that owns its mount
+/// namespace, which is asked before anything else. The copy is gone with its descriptor.
+fn cannot_mount() -> bool {
+    let copy = mount::clone_tree_at(rustix::fs::CWD, Path::new("/"), false);
+    copy.is_err_and(|error| error.errno() == Some(rustix::io::Errno::PERM))
 }
 
 fn selinux_is_enabled() -> bool {
@@ -56,16 +69,20 @@ pub fn identity() -> Host {
 
 /// The first user namespace maps every id to itself in one line, see user_namespaces(7).
 fn is_in_user_namespace() -> bool {
-    let map = file::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    // A longer map does not begin with this line.
+    let map = file::read_line(Path::new("/proc/self/uid_map")).unwrap_or_default();
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// PR_CAPBSET_READ of each that is named: together a fraction of what the kernel takes to write /proc/self/status.
+/// What root has it has been given by its bounding set, see capabilities(7), "Transformation of capabilities during
+/// execve()": one call for all. The others are asked for one by one with PR_CAPBSET_READ, a fraction of what the kernel takes
+/// to write /proc/self/status.
 fn bounding_capabilities(process: &Process) -> u64 {
     let given = process.capabilities().iter();
     let sets = given.flat_map(|c| [c.bounding(), c.effective(), c.permitted(), c.inheritable(), c.ambient()]);
     let mut named = sets.flatten().flatten().fold(0, |mask, capability| mask | plan::identity::bit(*capability));
-    for number in 0..u64::BITS {
+    let held = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    for number in (0..u64::BITS).filter(|number| held & (1 << number) == 0) {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if named & (1 << number) != 0
             && !rustix::thread::capability_is_in_bounding_set(capability).is_ok_and(|is_in| is_in)

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::{Cgroup, Member, cgroupfs, files};
 use crate::error::{Context, Error, Result};
+use crate::hints;
 use crate::sys::process;
 
 /// How long to wait for the kernel to freeze or to kill.
@@ -98,7 +99,7 @@ impl Cgroup {
     fn freezer(&self) -> Result<(Freezer<'_>, &'static str)> {
         let v1 = self.v1("freezer").map(|member| (Freezer::V1(&member.path), "FROZEN"));
         let found = v1.or_else(|| self.v2().map(|member| (Freezer::V2(&member.path), "frozen 1")));
-        found.ok_or_else(|| Error::new("the container has no cgroup with a freezer"))
+        found.ok_or_else(|| Error::new("the container has no cgroup with a freezer").hint(hints::DELEGATE))
     }
 }
 

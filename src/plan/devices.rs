@@ -74,7 +74,7 @@ pub fn push(
     for (index, device) in configured.iter().enumerate() {
         let at = ConfigPath::new("linux.devices").index(index);
         if let Some(mut node) = plan_node(device, bind, at, problems) {
-            node.by_runtime = node.bind && host.user.0 == 0 && !host.in_user_namespace;
+            node.by_runtime = node.bind && host.user.0 == 0 && !host.in_user_namespace && !host.cannot_mount;
             furnish.push(Step::new(What::Node(node), at));
         }
     }

@@ -59,6 +59,9 @@ use sysctl::Sysctl;
 pub struct Host {
     /// Neither the first user namespace nor its rights.
     pub in_user_namespace: bool,
+    /// Root, but without CAP_SYS_ADMIN over its mount namespace: in a container, or of a user namespace alone. Looked for
+    /// only if the configuration wants a user namespace, where init has the right.
+    pub cannot_mount: bool,
     /// The effective user id is not 0, or is 0 of a user namespace only.
     pub rootless: bool,
     /// The effective user and group, for the id maps of an unprivileged user.
@@ -148,7 +151,7 @@ impl Host {
     /// Whether the runtime makes mounts for a container in a user namespace: it may see sources that the mapped root may
     /// not. Without privileges it has no right to mount, and init sees what its user sees.
     fn mounts_for(&self, namespaces: &Namespaces) -> bool {
-        namespaces.has(namespaces::Kind::User) && self.user.0 == 0
+        namespaces.has(namespaces::Kind::User) && self.user.0 == 0 && !self.cannot_mount
     }
 }
 

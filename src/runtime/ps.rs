@@ -8,13 +8,15 @@ use super::report::print;
 use crate::cli;
 use crate::container::Container;
 use crate::container::status::{self, Verb};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 
 /// The command.
 pub fn ps(options: &cli::Ps, environment: &Environment) -> Result<()> {
     let container = Container::open(&environment.root, &options.id)?;
     status::permit(Verb::Ps, container.status()?, &options.id)?;
-    let pids = container.cgroup().pids()?;
+    let cgroup = container.cgroup();
+    cgroup.must_exist().step(|| "tell the container's processes from others")?;
+    let pids = cgroup.pids()?;
     match options.format.as_str() {
         "table" => print(&table(&listing(&options.options)?, &pids)?),
         // Go prints an empty list like this, and its clients expect it.

@@ -9,7 +9,7 @@ use crate::cli;
 use crate::config;
 use crate::container::Container;
 use crate::container::status::{self, Verb};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::plan::cgroup;
 use crate::plan::intel_rdt;
@@ -26,6 +26,9 @@ pub fn update(options: &cli::Update, environment: &Environment) -> Result<()> {
         environment.log.warning("Kernel memory settings are ignored and will be removed");
     }
     let cgroup = container.cgroup();
+    if resources != LinuxResources::default() {
+        cgroup.must_exist().step(|| "change the limits")?;
+    }
     if let Some(present) = resources.memory().and_then(|_| cgroup.v2_memory().transpose()) {
         update::complete_memory(&mut resources, present?);
     }

@@ -56,7 +56,8 @@ fn count(t: &Test) -> BTreeMap<&'static str, Counts> {
     let mut counted = BTreeMap::new();
     let short = Bundle::of_benchmark(t, "real", &["/bin/true"]);
     let b = Bundle::of_benchmark(t, "real", &["/bin/sleep", "1000"]);
-    (short.write(), b.write());
+    short.write();
+    b.write();
     for command in COMMANDS {
         let dir = |b: &Bundle<'_>| b.dir.to_string_lossy().into_owned();
         let arguments: Vec<String> = match command {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Cmd, Test, program, rootfs};
+use crate::support::{Cmd, Test, eventually, program, rootfs};
 
 const USER: u32 = 1000;
 
@@ -186,4 +186,182 @@ fn an_engine_of_a_user_joins_a_pid_namespace() {
         && sed -i s/PID/$(cat pid)/ second/config.json && ./minicon run --bundle second second
         code=$?; ./minicon delete --force first; exit $code";
     rootless.shell_of_an_engine(script).run().ok().prints("sleep");
+}
+
+/// The user's part of a life, on this container: what needs no cgroup works without one, and what does says so.
+#[test]
+fn without_a_cgroup_each_command_does_its_part_or_tells_why_not() {
+    let Some(t) = Test::of_minicon("runc says it otherwise") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+    rootless.runtime(&["run", "--detach", "plain"]).run().ok();
+    let stats = rootless.runtime(&["events", "--stats", "plain"]).run().ok().json();
+    assert_eq!((&stats["type"], &stats["data"]["memory"]), (&json!("stats"), &json!({})));
+    let following = rootless.runtime(&["events", "plain"]).spawn();
+    for (verb, rest) in [("ps", "plain"), ("pause", "plain")] {
+        rootless.runtime(&[verb, rest]).run().fails("the container has no cgroup").says("hint").says("Delegate=yes");
+    }
+    let update = rootless.runtime(&["update", "--pids-limit", "5", "plain"]).run();
+    update.fails("change the limits: the container has no cgroup of its own").says("Delegate=yes");
+    rootless.runtime(&["kill", "plain", "KILL"]).run().ok();
+    following.wait().ok().says("no memory controller");
+    rootless.runtime(&["delete", "--force", "plain"]).run().ok();
+}
+
+/// "newuidmap verifies that the caller is the owner of the process indicated by pid and that for each of the above sets,
+/// each of the UIDs in the range [loweruid, loweruid+count) is allowed to the caller according to /etc/subuid"
+/// (newuidmap(1)).
+#[test]
+fn ranges_that_are_granted_are_mapped_by_newuidmap_and_newgidmap() {
+    let Some(t) = Test::with_program("/usr/bin/newuidmap") else { return };
+    grant(&t, "ann:300000:100\n");
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| {
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"][mappings] = json!([
+                {"containerID": 0, "hostID": USER, "size": 1},
+                {"containerID": 1, "hostID": 300_000, "size": 100},
+            ]);
+        }
+        config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+        config["process"]["args"] = json!(["sh", "-c", "echo $(id -u) $(id -G); cat /proc/self/uid_map; sleep 1000"]);
+    });
+    let output = rootless.runtime(&["run", "--detach", "mapped"]).run().ok();
+    eventually("the program has told who it is", || output.by_now().lines().count() == 3);
+    let told: Vec<_> = output.by_now().split_whitespace().map(str::to_owned).collect();
+    assert_eq!(told, ["5", "6", "7", "0", "1000", "1", "1", "300000", "100"]);
+    rootless.runtime(&["exec", "--user", "9:9", "mapped", "id", "-u"]).run().ok().prints("9");
+    rootless.runtime(&["events", "--stats", "mapped"]).run().ok().shows("\"stats\"");
+    rootless.runtime(&["kill", "mapped", "KILL"]).run().ok();
+    rootless.runtime(&["delete", "--force", "mapped"]).run().ok();
+}
+
+#[test]
+fn ranges_beyond_what_is_granted_are_not() {
+    let Some(t) = Test::with_program("/usr/bin/newuidmap") else { return };
+    grant(&t, "ann:300000:100\n");
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| {
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"][mappings] = json!([{"containerID": 0, "hostID": 300_000, "size": 101}]);
+        }
+    });
+    rootless.runtime(&["run", "beyond"]).run().fails("gidmap").says("/etc/subuid");
+}
+
+/// Gives the user a name and ranges, for this test: its mounts are its own.
+fn grant(t: &Test, ranges: &str) {
+    let passwd = t.file("passwd", "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/:/bin/sh\n");
+    let ranges = t.file("ranges", ranges);
+    for (file, place) in [(&passwd, "/etc/passwd"), (&ranges, "/etc/subuid"), (&ranges, "/etc/subgid")] {
+        let none = None::<&str>;
+        nix::mount::mount(Some(file), place, none, nix::mount::MsFlags::MS_BIND, none).expect("bind");
+    }
+}
+
+/// Cgroups that were given to the user, with the container's below: limits hold, and what is used is told.
+#[test]
+fn limits_hold_in_cgroups_that_are_delegated() {
+    let found = || is_v1().then(|| Delegated::new("minicon-delegated"));
+    let Some((t, delegated)) = Test::where_found(found, "takes cgroup v1; for v2 see the tests with systemd") else {
+        return;
+    };
+    let rootless = Rootless::new(&t);
+    rootless.configure(|config| {
+        config["linux"]["cgroupsPath"] = json!("/minicon-delegated/limited");
+        config["linux"]["resources"] =
+            json!({"pids": {"limit": 20}, "memory": {"limit": 8_388_608, "swap": 8_388_608}});
+        let greedy = "head -c 60000000 /dev/zero | tail -c 60000000 >/dev/null; echo over; sleep 1000";
+        config["process"]["args"] = json!(["sh", "-c", greedy]);
+    });
+    let output = rootless.runtime(&["create", "limited"]).run().ok();
+    let limit = fs::read_to_string(delegated.0[0].with_file_name("minicon-delegated/limited").join("tasks"));
+    assert!(limit.is_ok_and(|tasks| !tasks.is_empty()), "init is in the cgroup");
+    let following = rootless.runtime(&["events", "--interval", "1h", "limited"]).spawn();
+    let told = std::time::Instant::now();
+    // The watch begins before the program does: it holds a descriptor of the memory controller's.
+    eventually("it is watched", || watches_memory(following.pid()) || told.elapsed().as_secs() > 5);
+    rootless.runtime(&["start", "limited"]).run().ok();
+    eventually("the process has been killed", || output.by_now().contains("over"));
+    let stats = rootless.runtime(&["events", "--stats", "limited"]).run().ok().json();
+    assert_eq!(stats["data"]["pids"]["limit"], json!(20));
+    assert_eq!(stats["data"]["memory"]["usage"]["limit"], json!(8_388_608));
+    assert!(rootless.runtime(&["ps", "--format", "json", "limited"]).run().ok().json().is_array());
+    rootless.runtime(&["update", "--pids-limit", "30", "limited"]).run().ok();
+    rootless.runtime(&["pause", "limited"]).run().ok();
+    rootless.runtime(&["resume", "limited"]).run().ok();
+    rootless.runtime(&["exec", "limited", "grep", "-c", "minicon-delegated/limited", "/proc/self/cgroup"]).run().ok();
+    rootless.runtime(&["kill", "limited", "KILL"]).run().ok();
+    following.wait().ok().shows("\"type\":\"oom\"");
+    rootless.runtime(&["delete", "--force", "limited"]).run().ok();
+    assert!(delegated.0.iter().all(|directory| !directory.join("limited").exists()), "nothing is left");
+}
+
+fn watches_memory(pid: i32) -> bool {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| link.to_string_lossy().contains("eventfd"))
+}
+
+fn is_v1() -> bool {
+    Path::new("/sys/fs/cgroup/memory/tasks").exists() && Path::new("/sys/fs/cgroup/pids/tasks").exists()
+}
+
+/// A cgroup in each hierarchy that belongs to the user, gone when dropped.
+struct Delegated(Vec<PathBuf>);
+
+impl Delegated {
+    fn new(name: &str) -> Self {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("/sys/fs/cgroup").flatten();
+        let made = hierarchies.map(|entry| entry.path().join(name)).filter(|directory| {
+            let made = fs::create_dir(directory).is_ok();
+            if made {
+                inherit_cpuset(directory);
+                chown(directory, Some(USER), Some(USER)).expect("chown");
+                let files = fs::read_dir(directory).expect("its files").flatten();
+                files.for_each(|file| chown(file.path(), Some(USER), Some(USER)).expect("chown"));
+            }
+            made
+        });
+        Delegated(made.collect())
+    }
+}
+
+/// A new cpuset has no processors, cpuset(7).
+fn inherit_cpuset(directory: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if let Ok(text) = fs::read_to_string(directory.join("..").join(file)) {
+            let _ = fs::write(directory.join(file), text);
+        }
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        for directory in &self.0 {
+            let _ = fs::remove_dir(directory.join("limited"));
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// From a user namespace whose root has no right over the host's mounts: "holding CAP_SYS_ADMIN within the user namespace
+/// associated with a process's mount namespace" is what mounting takes (user_namespaces(7)). The container's own has it.
+#[test]
+fn root_of_a_user_namespace_alone_makes_containers() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 cannot") else { return };
+    let rootless = Rootless::new(&t);
+    rootless.configure_for_engine("nested", |config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.push(json!({"type": "user"}));
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"][mappings] = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+        }
+        config["process"]["args"] = json!(["sleep", "1000"]);
+    });
+    let script =
+        "./minicon run --detach --bundle nested nested </dev/null >/dev/null 2>&1 && ./minicon exec nested id -u \
+        && ./minicon events --stats nested | grep -o '\"stats\"' && ./minicon kill nested KILL
+        code=$?; ./minicon delete --force nested; exit $code";
+    rootless.shell_of_an_engine(script).run().ok().prints("0\n\"stats\"");
 }

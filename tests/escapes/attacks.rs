@@ -13,7 +13,7 @@ use crate::support::terminal::FdSocket;
 use crate::support::{Bundle, Output, Test, hook};
 
 /// A directory like /proc, of empty files where labels and kernel parameters are written.
-fn fake_proc(t: &Test) -> PathBuf {
+pub fn fake_proc(t: &Test) -> PathBuf {
     let fake = t.directory("fake-proc");
     for process in ["self", "thread-self", "1"] {
         for attributes in ["attr", "attr/apparmor"] {
@@ -44,18 +44,18 @@ fn written(fake: &Path) -> Option<PathBuf> {
     None
 }
 
-fn judge(fake: &Path) -> Verdict {
+pub fn judge(fake: &Path) -> Verdict {
     written(fake).map_or(Verdict::Holds, |file| Verdict::Vulnerable(format!("caught by {}", file.display())))
 }
 
 /// A bundle that asks for all that is written to /proc: a label, where there could be one, and kernel parameters.
-fn writes_to_proc<'t>(t: &'t Test, label: bool) -> Bundle<'t> {
+pub fn writes_to_proc<'t>(t: &'t Test, label: bool) -> Bundle<'t> {
     let b = t.sh("sleep 1000 & wait").own_rootfs().set("/linux/sysctl", json!({"kernel.msgmax": "8191"}));
     if label { b.set("/process/apparmorProfile", "unconfined") } else { b }
 }
 
 /// Creates, starts and deletes: what fails early is as good.
-fn through_its_life(b: &Bundle<'_>) {
+pub fn through_its_life(b: &Bundle<'_>) {
     if b.create().code == 0 {
         b.start();
         b.kill("KILL");
@@ -211,7 +211,7 @@ pub fn console_in_the_image() -> Verdict {
 }
 
 /// What a root has at /dev stays.
-fn without_dev(b: Bundle<'_>) -> Bundle<'_> {
+pub fn without_dev(b: Bundle<'_>) -> Bundle<'_> {
     ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"].into_iter().fold(b, Bundle::unmount)
 }
 

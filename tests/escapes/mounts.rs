@@ -5,13 +5,12 @@ use std::os::unix::fs::symlink;
 
 use crate::Verdict;
 use crate::decoy::{Decoy, MARK};
-use crate::race::{Swapper, rounds};
 use crate::support::{Bundle, Test};
 
-const SEARCH: &str = "grep -rl \"the host's own words\" /vol /out 2>/dev/null; true";
+pub const SEARCH: &str = "grep -rl \"the host's own words\" /vol /out 2>/dev/null; true";
 
 /// Runs it; whatever came of it, the host's file was not seen and the decoy is as it was.
-fn run_and_judge(b: &Bundle<'_>, decoy: &Decoy) -> Verdict {
+pub fn run_and_judge(b: &Bundle<'_>, decoy: &Decoy) -> Verdict {
     let output = b.run();
     match output.stdout.is_empty() && !output.stderr.contains(MARK) {
         true => decoy.verdict(),
@@ -38,49 +37,25 @@ pub fn a_link_in_a_destination() -> Verdict {
     Verdict::Holds
 }
 
-/// The proxy: a volume where the destination of the next mount is a link to the host already. The racer swaps it.
+/// The proxy: a volume where the destination of the next mount is a link to the host already.
 pub fn a_destination_is_swapped() -> Verdict {
     let t = Test::new();
     let decoy = Decoy::new(&t);
     let volume = t.directory("volume");
-    fs::create_dir(volume.join("a")).expect("mkdir");
     symlink(decoy.dir.join("x"), volume.join("b")).expect("symlink");
-    let bundle = |first: &str| {
-        let b = t.sh(SEARCH).own_rootfs().mount("bind", &volume, "/vol", &["bind"]);
-        (0..16).fold(b, |b, n| b.mount("tmpfs", "tmpfs", &format!("/vol/{first}/{n}"), &[]))
-    };
-    let verdict = run_and_judge(&bundle("b"), &decoy);
-    if verdict != Verdict::Holds {
-        return verdict;
-    }
-    let _swapper = (rounds() > 0).then(|| Swapper::start(&volume.join("a"), &volume.join("b")));
-    let b = bundle("a");
-    (0..rounds())
-        .map(|_| run_and_judge(&b, &decoy))
-        .find(|verdict| *verdict != Verdict::Holds)
-        .unwrap_or(Verdict::Holds)
+    let b = t.sh(SEARCH).own_rootfs().mount("bind", &volume, "/vol", &["bind"]);
+    let b = (0..16).fold(b, |b, n| b.mount("tmpfs", "tmpfs", &format!("/vol/b/{n}"), &[]));
+    run_and_judge(&b, &decoy)
 }
 
-/// The directories of a destination are made; one of them is, or becomes, a link to the host.
+/// The directories of a destination are made; one of them is a link to the host.
 pub fn directories_through_a_link() -> Verdict {
     let t = Test::new();
     let decoy = Decoy::new(&t);
     let volume = t.directory("volume");
-    fs::create_dir(volume.join("a")).expect("mkdir");
     symlink(&decoy.dir, volume.join("b")).expect("symlink");
-    let bundle = |first: &str| {
-        let b = t.sh(SEARCH).own_rootfs().mount("bind", &volume, "/vol", &["bind"]);
-        let b = b.mount("bind", volume.join("a"), &format!("/vol/{first}/new/deeper"), &["bind"]);
-        b.mount("bind", "/etc/hostname", &format!("/vol/{first}/made/file"), &["bind", "ro"])
-    };
-    let verdict = run_and_judge(&bundle("b"), &decoy);
-    if verdict != Verdict::Holds {
-        return verdict;
-    }
-    let _swapper = (rounds() > 0).then(|| Swapper::start(&volume.join("a"), &volume.join("b")));
-    let b = bundle("a");
-    (0..rounds())
-        .map(|_| run_and_judge(&b, &decoy))
-        .find(|verdict| *verdict != Verdict::Holds)
-        .unwrap_or(Verdict::Holds)
+    let b = t.sh(SEARCH).own_rootfs().mount("bind", &volume, "/vol", &["bind"]);
+    let b = b.mount("bind", t.directory("source"), "/vol/b/new/deeper", &["bind"]);
+    let b = b.mount("bind", "/etc/hostname", "/vol/b/made/file", &["bind", "ro"]);
+    run_and_judge(&b, &decoy)
 }

@@ -65,21 +65,25 @@ pub fn own_mounts() {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make / private");
 }
 
-/// Fails if the host is not as it was; then also cleans up, so that the next test starts well. A difference counts if
-/// every look sees it, until patience ends: what others do comes and goes.
+/// Fails if the host is not as it was; then also cleans up, so that the next test starts well.
 pub fn compare(before: &Snapshot, root: &Path, tag: &str) {
+    let lines: Vec<_> = lasting_differences(before, root, tag).into_iter().collect();
+    if !lines.is_empty() {
+        clean_up(tag);
+        panic!("the host has changed:\n  {}", lines.join("\n  "));
+    }
+}
+
+/// How the host differs. A difference counts if every look sees it, until patience ends: what others do comes and goes.
+pub fn lasting_differences(before: &Snapshot, root: &Path, tag: &str) -> BTreeSet<String> {
     let start = Instant::now();
     let mut lasting = before.differences(&Snapshot::take(root, tag));
-    while !lasting.is_empty() {
-        if start.elapsed() > patience(PATIENCE) {
-            clean_up(tag);
-            let lines: Vec<_> = lasting.into_iter().collect();
-            panic!("the host has changed:\n  {}", lines.join("\n  "));
-        }
+    while !lasting.is_empty() && start.elapsed() <= patience(PATIENCE) {
         std::thread::sleep(Duration::from_millis(10));
         let seen = before.differences(&Snapshot::take(root, tag));
         lasting.retain(|difference| seen.contains(difference));
     }
+    lasting
 }
 
 /// Ends everything below the test process and removes the cgroups and the states whose name holds the tag.

@@ -238,7 +238,8 @@ fn machine() -> Result<Machine, String> {
     let models: Vec<_> = cpuinfo.lines().filter(|line| line.starts_with("model name")).filter_map(value).collect();
     Ok(Machine {
         processor: format!("{} x {}", models.len(), models.first().map_or("?", String::as_str)),
-        kernel: shell(&["uname", "-r"])?,
+        // What follows the number names a distribution's build.
+        kernel: shell(&["uname", "-r"])?.split('-').next().unwrap_or_default().to_owned(),
         date: shell(&["date", "-u", "+%Y-%m-%d"])?,
     })
 }

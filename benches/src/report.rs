@@ -31,6 +31,15 @@ pub struct Version {
     pub version: String,
 }
 
+impl Version {
+    /// The program's own name and number, as people know it: two of them may be versions of one program.
+    pub fn label(&self) -> String {
+        let program = self.name.trim_end_matches("-new");
+        let number = self.version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        number.map_or(program.to_owned(), |number| format!("{program} {number}"))
+    }
+}
+
 /// One quantity, for each runtime that could be measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measure {

@@ -15,6 +15,9 @@ pub struct Report {
     pub measures: Vec<Measure>,
     /// What could not be measured, and what else a reader should know.
     pub notes: Vec<String>,
+    /// The parts in which minicon failed: there should be none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<String>,
 }
 
 /// What the numbers depend on, and nothing else of the machine.

@@ -13,8 +13,9 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RELEASE := $(CARGO_TARGET_DIR)/release/minicon
 QUICK := $(CARGO_TARGET_DIR)/quick/minicon
+FAULTS := $(CARGO_TARGET_DIR)/faults/minicon
 PROBE := $(CARGO_TARGET_DIR)/quick/probe
-COMPARE := $(CARGO_TARGET_DIR)/quick/compare
+BENCH := $(CARGO_TARGET_DIR)/quick/bench
 CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
 # What the conformance suite and the published escapes are tried on.
 RUNTIME ?= $(QUICK)
@@ -38,8 +39,9 @@ ENGINE_PACKAGES := $(TEST_PACKAGES) buildah containerd docker.io fuse-overlayfs 
 VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overlayfs kmod libpam-systemd qemu-system-common \
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny soak \
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
+	test-faults test-swarm test-vm vm-shell demo bench bench-draw compare nightly \
+	docs completions install uninstall deb clean FORCE fuzz deny soak \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
@@ -47,7 +49,9 @@ help:
 	@echo "make demo     build, then one container through its whole life, with limits"
 	@echo "make test     install what the tests need, and run them all (as root)"
 	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
+	@echo "make test-swarm  tests with two nodes of Docker Swarm (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
+	@echo "make test-faults  a fault at every step, and the host as it was after delete --force (as root)"
 	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
 	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
 	@echo "make deny     licences and sources of what is built in, and what may not be"
@@ -59,7 +63,8 @@ help:
 	@echo "make install  that, man pages and completions below PREFIX (/usr/local) and DESTDIR"
 	@echo "make deb      a Debian package of the same, with cargo-deb, in build/"
 	@echo "make docs completions  the man pages and completions anew, from the command line that is parsed"
-	@echo "make compare  how long minicon, crun and runc take, side by side (as root)"
+	@echo "make bench    minicon, crun, runc and the floor side by side, and the charts of it (as root; a quarter of an hour)"
+	@echo "make compare  the short form: run and an engine's commands, in a minute"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  all that takes long: racers, soak, fuzzing, faults, Swarm, benchmarks (hours, as root)"
@@ -127,8 +132,10 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --lib --test tidy
-	$(CARGO) test --locked --quiet -p xtask
+	$(CARGO) test --locked --quiet -p xtask -p benches
 	$(CARGO) test --locked --quiet -p conformance --lib
+	@# That the fuzz targets still build; the path keeps the fuzzer itself, which is C++, from being compiled.
+	CUSTOM_LIBFUZZER_PATH=/none/none $(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --bins
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)
@@ -154,6 +161,10 @@ test-engines: deps-engines
 	@$(MAKE) quick
 	@MINICON=$(QUICK) scripts/test.sh --test engines -- $(TEST_ARGS)
 
+# Two dockerds with a cable between them, each in its own namespaces.
+test-swarm:
+	@$(MAKE) test-engines ENGINES=swarm
+
 deps-vm:
 	@scripts/packages.sh $(VM_PACKAGES)
 	@scripts/vm/kernel.sh build/vm/kernel
@@ -168,6 +179,13 @@ test-vm: deps-vm
 test-escapes: deps-vm
 	@$(if $(filter $(QUICK),$(RUNTIME)),$(MAKE) quick)
 	@UPDATE=$(UPDATE) ESCAPES_RACE=$(RACE) scripts/escapes.sh $(RUNTIME) $(TESTS)
+
+# SHORT=1 puts one kind of fault at each step instead of all, TESTS="realistic start" tries a part. What is tried has its
+# own directory and profile, so that no other build has any of it (decision 0024).
+test-faults: deps
+	$(CARGO) rustc --locked --profile faults --features faults --bin minicon -- $(STATIC)
+	@grep -qF MINICON_FAULT $(FAULTS) # what scripts/static.sh looks for in a release
+	@MINICON=$(FAULTS) FAULTS_SHORT=$(SHORT) scripts/test.sh --test faults -- $(TESTS)
 
 # TARGETS="plan seccomp" for a part of fuzz/fuzz_targets.
 fuzz:
@@ -190,11 +208,35 @@ demo: deps-demo
 	@$(MAKE) release
 	@$(SUDO) scripts/demo.sh $(RELEASE)
 
-# ROUNDS=N for more or fewer than 100 of each.
-compare: deps
-	@$(MAKE) release rootfs
+# ROUNDS=N, PARTS="run lifecycle" (of size run lifecycle trace instructions limit mounts seccomp parallel running) and
+# VIEWS="v1 v2" make it shorter; CRUN_NEW=PROGRAM and YOUKI=PROGRAM take part as well. Only a whole run with the committed
+# number of rounds goes into benches/results and from there into charts and documents, or any with JSON=FILE.
+ROUNDS ?= 50
+BENCH_WHOLE = $(if $(PARTS)$(VIEWS),,$(filter 50,$(ROUNDS)))
+JSON_OF_BENCH = $(or $(JSON),$(if $(BENCH_WHOLE),benches/results/latest.json,build/bench.json))
+YOUKI ?= $(shell command -v youki)
+BENCH_RUNTIMES = minicon=$(RELEASE) floor=build/floor crun=$(shell command -v crun) $(if $(CRUN_NEW),crun-new=$(CRUN_NEW)) \
+	runc=$(shell command -v runc) $(if $(YOUKI),youki=$(YOUKI))
+
+bench: deps
+	@$(MAKE) release rootfs build/floor
 	$(CARGO) build --locked --quiet --profile quick -p benches
-	@$(SUDO) scripts/compare.sh $(RELEASE) $(COMPARE) build/rootfs $(ROUNDS)
+	@mkdir -p $(dir $(JSON_OF_BENCH))
+	@$(SUDO) $(BENCH) measure rounds=$(ROUNDS) "parts=$(PARTS)" "views=$(VIEWS)" rootfs=build/rootfs \
+		real=benches/bundles/real.json json=$(JSON_OF_BENCH) $(BENCH_RUNTIMES)
+	@if [ $(JSON_OF_BENCH) = benches/results/latest.json ]; then $(MAKE) bench-draw; fi
+
+# The charts and the tables anew, from the results that are there.
+bench-draw:
+	$(CARGO) run --locked --quiet --profile quick -p benches -- draw benches/results/latest.json benches/results README.md \
+		docs/performance.md
+
+compare:
+	@$(MAKE) bench PARTS="run lifecycle" VIEWS=v1 ROUNDS=$(if $(filter 50,$(ROUNDS)),20,$(ROUNDS))
+
+build/floor: benches/floor/floor.c
+	@mkdir -p build
+	gcc -O2 -Wall -Wextra -static -o $@ $<
 
 # RUNTIME=PROGRAM tests another runtime, STRICT=1 gives it --strict, HIDE_CGROUP2=1 takes the cgroup2 mount of a hybrid
 # host from it, JSON=FILE keeps the results, TESTS="hooks process.user" runs a part.

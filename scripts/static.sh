@@ -1,5 +1,6 @@
 #!/bin/sh
-# Says how large a program is and shows that it is static and stripped; fails where it is not: static.sh PROGRAM
+# Says how large a program is and shows that it is static, stripped and without faults on purpose (decision 0024); fails
+# where it is not: static.sh PROGRAM
 set -eu
 
 program=$1
@@ -9,6 +10,10 @@ if readelf -lW "$program" | grep -E '^ +(INTERP|DYNAMIC) '; then
 fi
 if readelf -SW "$program" | grep -F ' .symtab '; then
 	echo "$program is not stripped" >&2
+	exit 1
+fi
+if grep -qF MINICON_FAULT "$program"; then
+	echo "$program is built with the feature faults" >&2
 	exit 1
 fi
 echo "$program: $(stat -c %s "$program") bytes, static (no interpreter, no dynamic section), stripped"

@@ -11,8 +11,9 @@ use oci_spec::runtime::{Capability, LinuxResources, PosixRlimitType, Process, Sp
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Error, Problem, Result};
+use crate::error::{Context, Error, Problem, Result};
 use crate::plan::ConfigPath;
+use crate::sys::file;
 
 /// A configuration and what to warn about.
 #[derive(Debug, Clone)]
@@ -31,13 +32,14 @@ pub struct Config {
 /// that the specification requires must be there.
 pub fn read_bundle(bundle: &Path, other: Option<&Path>, strict: bool) -> Result<Config> {
     let file = other.map_or_else(|| bundle.join("config.json"), Path::to_owned);
-    let text = std::fs::read(&file).map_err(|error| match (error.kind(), other) {
+    let opened = std::fs::File::open(&file).map_err(|error| match (error.kind(), other) {
         // Engines know these words.
         (std::io::ErrorKind::NotFound, None) => {
             Error::new(format!("JSON specification file config.json not found in {}", bundle.display()))
         }
         _ => Error::new(format!("read {}: {error}", file.display())),
     })?;
+    let text = file::read_up_to(&opened.into(), usize::MAX).step(|| format!("read {}", file.display()))?;
     let mut config = parse(text)?;
     if strict {
         config.problems.extend(strict::problems(&config.text));

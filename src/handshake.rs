@@ -249,9 +249,15 @@ fn read_result(result: &OwnedFd) -> Result<Started> {
             Err(Errno::INTR) => continue,
             polled => call!("poll"(RESULT_FIFO) => polled)?,
         };
+        let no_writer = waiting[0].revents().contains(rustix::event::PollFlags::HUP);
         match rustix::io::read(result, &mut buffer) {
             Ok(0) => break,
-            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                bytes.extend_from_slice(&buffer[..length]);
+                if no_writer && length < buffer.len() {
+                    break;
+                }
+            }
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => return call!("read"(RESULT_FIFO) => Err(errno)),
         }

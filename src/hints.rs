@@ -519,7 +519,7 @@ pub const ROWS: &[Row] = &[
         name: "no console socket",
         call: "connect",
         errno: &[Errno::NOENT, Errno::CONNREFUSED],
-        when: When::Always,
+        when: When::Step("connect to the console socket"),
         hint: "--console-socket takes an AF_UNIX socket that somebody listens on",
         cause: "Who listens gets the master side of the terminal.",
     },
@@ -636,7 +636,23 @@ pub const ROWS: &[Row] = &[
         hint: "one argument or variable is longer than 128 KiB, or all together than a quarter of RLIMIT_STACK",
         cause: "See execve(2), limits on size of arguments and environment.",
     },
+    Row {
+        name: "no seccomp agent",
+        call: "connect",
+        errno: &[Errno::NOENT, Errno::CONNREFUSED],
+        when: When::At("linux.seccomp.listenerPath"),
+        hint: "no agent listens there; it must before the container is created",
+        cause: "Calls with SCMP_ACT_NOTIFY wait for an agent to decide, so without one nothing would run: seccomp_unotify(2).",
+    },
     // Limits and parameters.
+    Row {
+        name: "deadlines on some processors only",
+        call: "sched_setattr",
+        errno: &[Errno::PERM],
+        when: When::Argument("policy: 6"),
+        hint: "SCHED_DEADLINE needs CAP_SYS_NICE and all processors: leave linux.resources.cpu.cpus out",
+        cause: "The kernel promises deadlines only to who may run on every processor of the system: sched_setattr(2).",
+    },
     Row {
         name: "resource limit above one's own",
         call: "prlimit64",

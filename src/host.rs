@@ -69,16 +69,20 @@ pub fn identity() -> Host {
 
 /// The first user namespace maps every id to itself in one line, see user_namespaces(7).
 fn is_in_user_namespace() -> bool {
-    let map = file::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    // A longer map does not begin with this line.
+    let map = file::read_line(Path::new("/proc/self/uid_map")).unwrap_or_default();
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// PR_CAPBSET_READ of each that is named: together a fraction of what the kernel takes to write /proc/self/status.
+/// What root has it has been given by its bounding set, see capabilities(7), "Transformation of capabilities during
+/// execve()": one call for all. The others are asked for one by one with PR_CAPBSET_READ, a fraction of what the kernel takes
+/// to write /proc/self/status.
 fn bounding_capabilities(process: &Process) -> u64 {
     let given = process.capabilities().iter();
     let sets = given.flat_map(|c| [c.bounding(), c.effective(), c.permitted(), c.inheritable(), c.ambient()]);
     let mut named = sets.flatten().flatten().fold(0, |mask, capability| mask | plan::identity::bit(*capability));
-    for number in 0..u64::BITS {
+    let held = rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits());
+    for number in (0..u64::BITS).filter(|number| held & (1 << number) == 0) {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if named & (1 << number) != 0
             && !rustix::thread::capability_is_in_bounding_set(capability).is_ok_and(|is_in| is_in)

@@ -15,6 +15,8 @@ pub mod log;
 pub mod sys;
 
 pub mod config;
+#[cfg(feature = "faults")]
+pub mod fault;
 pub mod host;
 pub mod plan;
 pub mod trace;

@@ -6,14 +6,18 @@ use std::ffi::OsString;
 use minicon::cli::{self, Action};
 use minicon::log::Log;
 use minicon::runtime;
+use minicon::sys::entry::Arguments;
 
-minicon::main!(perform);
+minicon::main!(protect, perform);
+
+/// Before all else, as it starts this program again. Should it fail, the command will try again and tell.
+fn protect(arguments: Arguments) {
+    if cli::called(arguments.words()).is_some_and(runtime::puts_process_inside) {
+        let _ = runtime::seal::execute_from_read_only_copy(Some(&arguments));
+    }
+}
 
 fn perform(arguments: Vec<OsString>) -> u8 {
-    if cli::called(&arguments).is_some_and(runtime::puts_process_inside) {
-        // Before all else, as it starts this program again. Should it fail, the command will try again and tell.
-        let _ = runtime::seal::execute_from_read_only_copy();
-    }
     let (globals, action) = match cli::parse(arguments) {
         Ok(parsed) => parsed,
         Err(usage) => {

@@ -67,9 +67,11 @@ impl Membership {
         self.groups.iter().filter(|group| group.exists()).try_for_each(|group| admit(group, pid))
     }
 
-    /// Removes what goes with the container.
-    pub fn remove(&self) -> Result<()> {
-        self.owned.iter().try_for_each(|group| remove(group))
+    /// Removes what goes with the container; where that is not certain, what nobody uses. The kernel would remove a group
+    /// with all its processes in it.
+    pub fn remove(&self, is_claim: bool) -> Result<()> {
+        let is_ours = |group: &&PathBuf| !is_claim || !is_used(group);
+        self.owned.iter().filter(is_ours).try_for_each(|group| remove(group))
     }
 }
 
@@ -155,8 +157,7 @@ impl Group {
     /// Takes back what was made, unless somebody else has come to use it, and what was changed.
     pub fn undo(&mut self) {
         for group in self.made.drain(..).rev() {
-            let is_used = file::read(&group.join("tasks")).is_ok_and(|tasks| !tasks.trim().is_empty());
-            if !is_used {
+            if !is_used(&group) {
                 let _ = remove(&group);
             }
         }
@@ -212,6 +213,10 @@ fn admit(group: &Path, pid: i32) -> Result<()> {
 fn write(file: &Path, text: &str) -> Result<()> {
     let as_errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
     call!("write"(file.display(), format_args!("{text:?}")) => fs::write(file, text).map_err(as_errno))
+}
+
+fn is_used(group: &Path) -> bool {
+    file::read(&group.join("tasks")).is_ok_and(|tasks| !tasks.trim().is_empty())
 }
 
 fn remove(group: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The container's root as an open directory. Every path below it is resolved by the kernel inside it
 //! (`RESOLVE_IN_ROOT`), so that no link in an image can lead to the host; see security rule 1 in SECURITY.md.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::sys;
+use crate::sys::descriptors::Spent;
 use crate::sys::path::{openat2, openat2_if_there};
 
 /// The container's root directory, opened. There is no other way to a path below it.
@@ -20,22 +22,27 @@ pub struct Root {
     directory: OwnedFd,
     over_slash: bool,
     covered: usize,
+    spent: RefCell<Spent>,
 }
 
 /// As many links as the kernel follows in one path, see path_resolution(7).
 const MOST_LINKS: usize = 40;
+
+/// A file that is there already is not opened, and no link is followed.
+const NEW_FILE: OFlags =
+    OFlags::CREATE.union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::WRONLY);
 
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 impl Root {
     /// A root whose mount or directory is open.
     pub fn new(directory: OwnedFd) -> Root {
-        Root { directory, over_slash: false, covered: 0 }
+        Root { directory, over_slash: false, covered: 0, spent: RefCell::default() }
     }
 
     /// A root whose mount lies over `/`.
     pub fn over_slash(directory: OwnedFd) -> Root {
-        Root { directory, over_slash: true, covered: 0 }
+        Root { directory, over_slash: true, covered: 0, spent: RefCell::default() }
     }
 
     /// A mount at `/` lies over the root and is the root from here on.
@@ -51,6 +58,18 @@ impl Root {
     /// The descriptor of the root itself.
     pub fn fd(&self) -> &OwnedFd {
         &self.directory
+    }
+
+    /// A descriptor of something inside, or of a mount that lies there now, which is needed no more.
+    pub fn spend(&self, fd: OwnedFd) {
+        self.spent.borrow_mut().add(fd);
+    }
+
+    /// Closes all of it.
+    pub fn leave(self) {
+        let Root { directory, spent, .. } = self;
+        let mut spent = spent.into_inner();
+        spent.add(directory);
     }
 
     /// Makes it the working directory: fchdir(2).
@@ -76,7 +95,10 @@ impl Root {
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         match openat2_if_there(&self.directory, path, flags, Mode::empty(), INSIDE) {
             Err(Errno::NOTDIR | Errno::LOOP) => Ok(false),
-            found => call!("openat2"(sys::Fd(&self.directory), path.display()) => found).map(|found| found.is_some()),
+            found => {
+                let found = call!("openat2"(sys::Fd(&self.directory), path.display()) => found)?;
+                Ok(found.map(|there| self.spend(there)).is_some())
+            }
         }
     }
 
@@ -87,19 +109,36 @@ impl Root {
 
     /// As [`Root::directory`], but refuses symbolic links on the way.
     pub fn ordinary_directory(&self, path: &Path) -> Result<OwnedFd> {
-        self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS, 0).map_err(|error| match error.errno() {
-            Some(Errno::LOOP | Errno::NOTDIR) => {
-                let message = format!("{} must be an ordinary directory in the image, not a link", path.display());
-                Error::new(message)
-            }
-            _ => error,
-        })
+        self.directory_through(path, INSIDE | ResolveFlags::NO_SYMLINKS, 0).map_err(|error| refuse_link(path, error))
+    }
+
+    /// A directory inside, if it is there; `ordinary` refuses symbolic links on the way.
+    pub fn find_directory(&self, path: &Path, ordinary: bool) -> Result<Option<OwnedFd>> {
+        match ordinary {
+            true => self.look_for_directory(path, INSIDE | ResolveFlags::NO_SYMLINKS).map_err(|e| refuse_link(path, e)),
+            false => self.look_for_directory(path, INSIDE),
+        }
+    }
+
+    fn look_for_directory(&self, path: &Path, resolve: ResolveFlags) -> Result<Option<OwnedFd>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let found = openat2_if_there(&self.directory, path, flags, Mode::empty(), resolve);
+        call!("openat2"(sys::Fd(&self.directory), path.display()) => found)
+    }
+
+    /// Makes a directory in one that is open. False if it could not be made: because something is there, most of all.
+    pub fn make_directory(&self, directory: &OwnedFd, name: &OsStr) -> bool {
+        rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(0o755)).is_ok()
+    }
+
+    /// The same for an empty file.
+    pub fn make_file(&self, directory: &OwnedFd, name: &OsStr) -> bool {
+        rustix::fs::openat(directory, name, NEW_FILE, Mode::from_raw_mode(0o644)).map(|made| self.spend(made)).is_ok()
     }
 
     fn directory_through(&self, path: &Path, resolve: ResolveFlags, links: usize) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let found = openat2_if_there(&self.directory, path, flags, Mode::empty(), resolve);
-        if let Some(found) = call!("openat2"(sys::Fd(&self.directory), path.display()) => found)? {
+        if let Some(found) = self.look_for_directory(path, resolve)? {
             return Ok(found);
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -116,7 +155,9 @@ impl Root {
             Err(Errno::EXIST) => {}
             made => call!("mkdirat"(sys::Fd(&directory), name.display()) => made)?,
         }
-        openat2(&directory, Path::new(name), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        let opened = openat2(&directory, Path::new(name), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        self.spend(directory);
+        opened
     }
 
     /// Opens a file inside as a place to mount on, made empty, with its parents, if it is missing.
@@ -129,8 +170,7 @@ impl Root {
             return Ok(found);
         }
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644)) {
+        match rustix::fs::openat(&parent, name, NEW_FILE, Mode::from_raw_mode(0o644)) {
             Err(Errno::EXIST) if links > 0 => {
                 if let Some(target) = dangling_target(&parent, path.parent().unwrap_or(path), name) {
                     return self.file_through(&target, links - 1);
@@ -155,6 +195,15 @@ impl Root {
         if path != Path::new("/") {
             let _ = self.directory(path);
         }
+    }
+}
+
+fn refuse_link(path: &Path, error: Error) -> Error {
+    match error.errno() {
+        Some(Errno::LOOP | Errno::NOTDIR) => {
+            Error::new(format!("{} must be an ordinary directory in the image, not a link", path.display()))
+        }
+        _ => error,
     }
 }
 

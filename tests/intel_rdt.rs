@@ -91,9 +91,9 @@ fn without_a_name_the_class_is_the_containers() {
     record.admit(4712).unwrap();
     assert_eq!(r.read("web/tasks"), "4712");
     empty(&r.path("web"));
-    record.remove().unwrap();
+    record.remove(false).unwrap();
     assert!(!r.path("web").exists());
-    record.remove().unwrap(); // again is no error
+    record.remove(false).unwrap(); // again is no error
 }
 
 /// "If `closID` is set or the runtime has not created the sub-directory, the runtime MUST NOT remove the sub-directory"
@@ -106,14 +106,14 @@ fn a_class_that_was_there_or_has_a_name_stays() {
     Group::make(&plan).unwrap().admit(1).unwrap();
     // "If none of l3CacheSchema, memBwSchema or schemata is set, runtimes MUST NOT write to schemata files"
     assert_eq!(r.read("web/schemata"), SCHEMATA);
-    record.remove().unwrap();
+    record.remove(false).unwrap();
     assert!(r.path("web").exists());
     let plan = r.plan(json!({"closID": "gold", "memBwSchema": "MB:0=20"})).unwrap();
     let record = Membership::planned(&plan);
     Group::make(&plan).unwrap().admit(1).unwrap();
     assert_eq!(r.read("gold/schemata"), "MB:0=20\n");
     empty(&r.path("gold"));
-    record.remove().unwrap();
+    record.remove(false).unwrap();
     assert!(r.path("gold").exists());
 }
 
@@ -167,7 +167,7 @@ fn a_monitoring_group_is_made_and_removed() {
     let error = Group::make(&plan).unwrap_err();
     assert_eq!(error.config_path(), Some("linux.intelRdt.enableMonitoring"));
     empty(&r.path("gold/mon_groups/web"));
-    record.remove().unwrap();
+    record.remove(false).unwrap();
     assert!(!r.path("gold/mon_groups/web").exists() && r.path("gold").exists());
     // The kernel has no room: here there is not even the directory for such groups.
     fs::remove_dir(r.path("gold/mon_groups")).unwrap();

@@ -4,7 +4,7 @@
 //! nobody but their owner can replace a directory of a cgroup file system.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Directory, Version, When};
 use crate::plan::steps::id;
+use crate::sys::descriptors::Spent;
 use crate::trace::{self, Outcome};
 
 impl Cgroup {
@@ -67,13 +68,23 @@ impl Cgroup {
     }
 
     /// Removes the directories, with any that the container made inside, then the parents that were made for it, if
-    /// nobody else uses them. What is gone already is fine. Goes on after a failure and returns the first.
+    /// nobody else uses them. Those that were there before the container stay. What is gone already is fine. Goes on after
+    /// a failure and returns the first.
     pub(super) fn remove_directories(&self) -> Result<()> {
         let mut failed = None;
         for member in self.present() {
-            if let Err(error) = remove_tree(&member.path) {
+            let removed = match member.stays {
+                true => {
+                    subdirectories(&member.path).and_then(|inside| inside.iter().try_for_each(|one| remove_tree(one)))
+                }
+                false => remove_tree(&member.path),
+            };
+            if let Err(error) = removed {
                 failed.get_or_insert(error.step("remove the cgroup"));
             }
+        }
+        if self.members.is_empty() {
+            self.await_the_last();
         }
         for parent in self.parents.iter().rev() {
             match call!("rmdir"(parent.display()) => rustix::fs::rmdir(parent)) {
@@ -84,6 +95,16 @@ impl Cgroup {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// A create that was killed has left a claim on directories and perhaps an init in them, which ends by itself as soon as
+    /// it sees that. Whoever is still there after a while is somebody else.
+    fn await_the_last(&self) {
+        let started = Instant::now();
+        let is_busy = |path: &PathBuf| files::read(&path.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty());
+        while started.elapsed() < Duration::from_secs(1) && self.parents.iter().any(is_busy) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Gives the v2 directory to a user of the host, as config-linux.md, "Cgroup ownership", describes: the directory
@@ -135,6 +156,7 @@ impl Creating {
             controllers: directory.controllers.clone(),
             presence,
             required: directory.required,
+            stays: presence == Presence::Existing,
         });
     }
 
@@ -205,13 +227,16 @@ fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
 fn inherit_cpuset(directory: &Directory, new: bool, given: impl Fn(&str) -> bool) -> Result<()> {
     let path = &directory.path;
     let Some(parent) = path.parent() else { return Ok(()) };
+    let mut spent = Spent::default();
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if !new && !files::read_value(&path.join(file))?.is_empty() {
             continue;
         }
         let inherited = cpuset_or_inherited(parent, &directory.mount_point, file)?;
         if !given(file) {
-            files::write(&path.join(file), &inherited)?;
+            let open = files::open_to_write(&path.join(file))?;
+            files::write_to(&open, &inherited)?;
+            spent.add(open);
         }
     }
     Ok(())

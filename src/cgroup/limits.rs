@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::hints;
 use crate::plan::cgroup::{Before, CgroupPlan, FileWrite, Version, When};
 use crate::plan::steps::id;
+use crate::sys::descriptors::Spent;
 use crate::trace::{self, Outcome};
 
 impl Cgroup {
@@ -84,6 +85,8 @@ impl Cgroup {
 #[derive(Default)]
 pub(super) struct LastFile<'a> {
     file: Option<(usize, &'a str, OwnedFd)>,
+    /// Those before it.
+    spent: Spent,
 }
 
 impl<'a> LastFile<'a> {
@@ -95,7 +98,9 @@ impl<'a> LastFile<'a> {
         }
         let file = files::open_to_write(&member.path.join(&*write.file))?;
         let result = files::write_to(&file, value);
-        self.file = Some((write.directory, &write.file, file));
+        if let Some((.., before)) = self.file.replace((write.directory, &write.file, file)) {
+            self.spent.add(before);
+        }
         result
     }
 }

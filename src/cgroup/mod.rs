@@ -43,6 +43,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupHost, CgroupPlan, Directory, Driver, Version};
 use crate::plan::systemd::UnitName;
 use crate::sys::Fd;
+use crate::sys::descriptors::Spent;
 
 /// The cgroups of one container, one directory in each hierarchy.
 #[derive(Debug, Default)]
@@ -65,6 +66,8 @@ struct Member {
     presence: Presence,
     /// See [`Directory::required`].
     required: bool,
+    /// It was there before the container, and is left when that goes.
+    stays: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,34 +92,32 @@ impl Presence {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupPaths {
     /// From controller to absolute path, as runc records them: `name=systemd` for the hierarchy of that name, and the
-    /// empty name for cgroup v2.
+    /// empty name for cgroup v2. Who is in there is the container's. Empty as long as that is not certain.
     pub controllers: BTreeMap<String, PathBuf>,
     /// Directories above these that were made for the container, outermost first; removed with it if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<PathBuf>,
-    /// The systemd unit that the cgroup is of; with it systemd removes what it has made.
+    /// Of the controllers' directories, those that were there before: "resources associated with the container, but not
+    /// created by this container, MUST NOT be deleted" (runtime.md, Delete).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub existing: Vec<PathBuf>,
+    /// The systemd unit that the cgroup is of, once it is; with it systemd removes what it has made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
 }
 
 impl CgroupPaths {
-    /// Where the cgroups of a plan will be, for the record that is written before anything is made: which parents are
-    /// missing now is what will have been made for the container.
+    /// What will be made for a plan, for the record that is written before: the directories that are missing now. That is
+    /// a claim and no more, as somebody else may be faster, and a create that is killed before it has found out leaves it so.
+    /// What is only claimed is removed if nobody uses it; nobody in it is killed, and no unit is stopped.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
-        let mut paths = CgroupPaths { unit: unit_name(plan), ..CgroupPaths::default() };
+        let mut paths = CgroupPaths::default();
         for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
-            let missing = directory.path.ancestors().skip(1).take_while(|parent| {
-                *parent != directory.mount_point && !parent.exists() // what is mounted there is there
+            let missing = directory.path.ancestors().take_while(|path| {
+                *path != directory.mount_point && !path.exists() // what is mounted there is there
             });
             let missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
             paths.parents.extend(missing.into_iter().rev());
-            match directory.version {
-                Version::V1 => {
-                    let named = directory.controllers.iter().map(|name| (name.clone(), directory.path.clone()));
-                    paths.controllers.extend(named);
-                }
-                Version::V2 => drop(paths.controllers.insert(String::new(), directory.path.clone())),
-            }
         }
         paths
     }
@@ -149,6 +150,7 @@ impl Cgroup {
                 controllers,
                 presence: Presence::Existing,
                 required: true,
+                stays: paths.existing.contains(path),
             });
         }
         Cgroup { members, parents: paths.parents.clone(), unit: paths.unit.clone(), is_started: true }
@@ -167,7 +169,9 @@ impl Cgroup {
                 }
             }
         }
-        CgroupPaths { controllers, parents: self.parents.clone(), unit: self.unit.clone() }
+        let existing = self.present().filter(|member| member.stays).map(|member| member.path.clone()).collect();
+        let unit = self.unit.clone().filter(|_| self.is_started);
+        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit }
     }
 
     /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
@@ -221,14 +225,15 @@ impl Cgroup {
     }
 
     /// The same cgroups, but on v2 the one that a process of the container is in. Once the container has enabled
-    /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process.
+    /// controllers for its children, its own cgroup takes no process (EBUSY), and `exec` follows the init process. Where
+    /// that one has left for another cgroup of the host's, its own may be gone.
     pub fn follow_v2(mut self, pid: i32, host: &CgroupHost) -> Result<Cgroup> {
         let text = files::read(Path::new(&format!("/proc/{pid}/cgroup"))).step(|| "find the container's cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
         for member in self.members.iter_mut().filter(|member| member.version == Version::V2) {
             let found = path.zip(host.v2.as_ref()).map(|(path, unified)| unified.mount_point.join(path));
-            if let Some(below) = found.filter(|found| found.starts_with(&member.path)) {
-                member.path = below;
+            if let Some(found) = found.filter(|found| found.starts_with(&member.path) || !member.path.exists()) {
+                member.path = found;
             }
         }
         Ok(self)
@@ -293,6 +298,13 @@ impl Cgroup {
 pub struct Entrance {
     v1: Vec<OwnedFd>,
     v2: Option<OwnedFd>,
+}
+
+impl Drop for Entrance {
+    /// One file a hierarchy, opened in a row.
+    fn drop(&mut self) {
+        drop(self.v1.drain(..).collect::<Spent>());
+    }
 }
 
 impl Entrance {

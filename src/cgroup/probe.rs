@@ -11,7 +11,7 @@ use crate::sys::file;
 
 /// Finds the cgroup hierarchies of this machine and the calling process's place in them.
 pub fn probe() -> Result<CgroupHost> {
-    let own = match files::read(Path::new("/proc/self/cgroup")) {
+    let own = match files::read_value(Path::new("/proc/self/cgroup")) {
         Ok(text) => text,
         // A kernel without cgroups.
         Err(error) if files::is_gone(&error) => return Ok(CgroupHost::default()),

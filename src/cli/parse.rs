@@ -150,11 +150,19 @@ fn called_subcommand(arguments: &[OsString]) -> Option<&str> {
     None
 }
 
-/// The name of the subcommand that a well-formed command line calls.
-pub fn called(arguments: &[OsString]) -> Option<&'static str> {
-    let arguments = with_double_dashes(arguments.to_vec());
-    let (_, position) = read_globals(&arguments)?;
-    ENTRIES.iter().map(|entry| entry.name).find(|name| arguments[position] == *name)
+/// The name of the subcommand that a well-formed command line calls. Allocates nothing.
+pub fn called<'a>(words: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
+    let mut words = words.skip(1);
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix(b"-") else {
+            return ENTRIES.iter().map(|entry| entry.name).find(|name| name.as_bytes() == word);
+        };
+        let flag = flag.strip_prefix(b"-").unwrap_or(flag);
+        if GLOBALS_WITH_VALUE.iter().any(|global| global.as_bytes()[2..] == *flag) {
+            words.next();
+        }
+    }
+    None
 }
 
 /// Long flags that engines write with one dash, as Go's flag package allows (`-no-subreaper`, from containerd).
@@ -405,7 +413,7 @@ mod tests {
             let long = flag.get_long().expect("a long flag");
             let value = if flag.get_action().takes_values() { "=text" } else { "" };
             let words = ["minicon".to_owned(), format!("--{long}{value}"), "list".to_owned()].map(OsString::from);
-            assert_eq!(called(&words), Some("list"), "{long}");
+            assert_eq!(called(words.iter().map(|word| word.as_encoded_bytes())), Some("list"), "{long}");
         }
     }
 

@@ -212,33 +212,67 @@ pub fn forget(directory: &Path) -> Result<()> {
     }
 }
 
+/// Locks a directory, and not one that was removed while the lock was waited for: another container may have its name.
 fn lock(directory: &Path, operation: FlockOperation) -> Result<Lock> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = call!("open"(directory.display()) => rustix::fs::open(directory, flags, Mode::empty()))?;
-    call!("flock"(directory.display()) => rustix::io::retry_on_intr(|| rustix::fs::flock(&opened, operation)))?;
-    Ok(Lock(opened))
+    loop {
+        let opened = call!("open"(directory.display()) => rustix::fs::open(directory, flags, Mode::empty()))?;
+        call!("flock"(directory.display()) => rustix::io::retry_on_intr(|| rustix::fs::flock(&opened, operation)))?;
+        let lock = Lock(opened);
+        if let (Ok(locked), Ok(there)) = (rustix::fs::fstat(&lock.0), rustix::fs::stat(directory))
+            && (locked.st_dev, locked.st_ino) == (there.st_dev, there.st_ino)
+        {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Takes away what a create has left that was killed before it could write its record: nothing else exists of it. False if
+/// there is more: a record, or a create that is at work.
+pub fn forget_unrecorded(directory: &Path) -> Result<bool> {
+    match lock(directory, FlockOperation::NonBlockingLockExclusive) {
+        Ok(_lock) if directory.join("state.json").exists() => Ok(false),
+        Ok(_lock) => forget(directory).map(|()| true),
+        Err(error) if error.errno() == Some(rustix::io::Errno::NOENT) => Ok(true),
+        Err(error) if error.errno() == Some(rustix::io::Errno::AGAIN) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes an id and makes its directory, locked. From here on there is something to undo.
 pub fn reserve(root: &Path, root_mode: u32, record: Record) -> Result<(Container, Lock)> {
     check_id(&record.id)?;
     let as_errno = |error: std::io::Error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
-    let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
-    call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
     let directory = root.join(&record.id);
-    match fs::DirBuilder::new().mode(0o711).create(&directory) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(Error::new(format!("container with given ID already exists: {:?}", record.id)));
+    let taken = || Error::new(format!("container with given ID already exists: {:?}", record.id));
+    let make = || fs::DirBuilder::new().mode(0o711).create(&directory);
+    let made = match make() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let made = fs::DirBuilder::new().recursive(true).mode(root_mode).create(root).map_err(as_errno);
+            call!("mkdir"(root.display()) => made).step(|| "make the state directory")?;
+            make()
         }
+        made => made,
+    };
+    match made {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken()),
         Err(error) => {
             return call!("mkdir"(directory.display()) => Err(as_errno(error))).step(|| "make the state directory");
         }
     }
+    let lock = match lock(&directory, FlockOperation::LockExclusive) {
+        // Before we had it, somebody has taken our directory for a remainder, and somebody else the id.
+        Ok(_) if directory.join("state.json").exists() => return Err(taken()),
+        Ok(lock) => lock,
+        Err(error) => {
+            let _ = fs::remove_dir(&directory);
+            return Err(error).step(|| "reserve the id");
+        }
+    };
     let container = Container { directory, record };
-    let reserved = container.lock(FlockOperation::LockExclusive).and_then(|lock| container.save().map(|()| lock));
-    match reserved {
-        Ok(lock) => Ok((container, lock)),
+    match container.save() {
+        Ok(()) => Ok((container, lock)),
         Err(error) => {
             let _ = container.forget();
             Err(error).step(|| "reserve the id")

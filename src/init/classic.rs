@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::io::Errno;
 
+use super::place::Place;
 use super::{copy_up, mounts};
 use crate::call;
 use crate::error::{Context, Error, Result};
@@ -39,13 +40,13 @@ pub fn set_attributes(mount: &OwnedFd, attributes: &Attributes, recursive: bool)
 
 /// Changes a detached tree and attaches it. A remount reaches only what is mounted, so where that is what it takes, the
 /// tree is changed at its place.
-pub fn attach_changed(tree: &OwnedFd, place: &OwnedFd, change: impl Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+pub fn attach_changed(tree: &OwnedFd, place: &Place, change: impl Fn(&OwnedFd) -> Result<()>) -> Result<()> {
     match change(tree) {
         Err(error) if error.call_name() == Some("mount") && error.errno() == Some(Errno::INVAL) => {
-            mount::attach(tree, place)?;
+            place.attach(tree)?;
             change(tree)
         }
-        changed => changed.and_then(|()| mount::attach(tree, place)),
+        changed => changed.and_then(|()| place.attach(tree)),
     }
 }
 

@@ -14,9 +14,10 @@ use crate::call;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ConfigPath;
 use crate::plan::identity::{CapabilitySets, Identity};
-use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS};
+use crate::plan::limits::{Affinity, Limits, MOST_PROCESSORS, Rlimit};
 use crate::plan::lists::Mask;
 use crate::plan::steps::id;
+use crate::sys::file::read_up_to;
 use crate::sys::path::{may_execute, openat2_if_there};
 use crate::sys::process;
 use crate::trace;
@@ -68,6 +69,14 @@ pub fn apply_limits(limits: &Limits) -> Result<()> {
             .hint("the nodes must be there and allowed by linux.resources.cpu.mems; not every kernel has every mode")?;
     }
     Ok(())
+}
+
+/// The resource limits, by a process that has the runtime's rights; another asks the runtime (decision 0006).
+pub fn set_rlimits(rlimits: &[Rlimit]) -> Result<()> {
+    rlimits.iter().try_for_each(|limit| {
+        let set = || process::set_rlimit(0, limit.resource, limit.soft, limit.hard);
+        trace::step(|| id::rlimit(limit), set).step(|| format!("set {}", limit.name)).at(limit.at)
+    })
 }
 
 /// The processors of a process in its cgroup. The container's init, and a joining process that nobody has said anything
@@ -147,9 +156,11 @@ fn read_passwd() -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open("/etc/passwd", flags, Mode::empty()).ok()?;
     let is_file = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG);
-    let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), 1 << 20), &mut text).ok()?;
-    is_file.then(|| String::from_utf8_lossy(&text).into_owned())
+    if !is_file {
+        return None;
+    }
+    let text = read_up_to(&file, 1 << 20).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// passwd(5): name, password, uid, gid, comment, directory, shell.
@@ -193,9 +204,14 @@ pub fn become_user(identity: &Identity) -> Result<()> {
     let bounding = identity.capabilities.bounding;
     trace::step(|| id::BOUNDING, || drop_bounding(bounding)).at("process.capabilities.bounding")?;
     // Ids that become non-zero would take the permitted capabilities along, see capabilities(7).
-    call!("prctl"("PR_SET_KEEPCAPS", 1) => rustix::thread::set_keep_capabilities(true))?;
+    let ids_become_others = identity.uid != 0;
+    if ids_become_others {
+        call!("prctl"("PR_SET_KEEPCAPS", 1) => rustix::thread::set_keep_capabilities(true))?;
+    }
     trace::step(|| id::USER, || set_ids(identity)).step(|| "become the user").at(user)?;
-    call!("prctl"("PR_SET_KEEPCAPS", 0) => rustix::thread::set_keep_capabilities(false))?;
+    if ids_become_others {
+        call!("prctl"("PR_SET_KEEPCAPS", 0) => rustix::thread::set_keep_capabilities(false))?;
+    }
     rustix::process::umask(Mode::from_raw_mode(identity.umask));
     let set = trace::step(|| id::CAPABILITIES, || set_capabilities(&identity.capabilities));
     set.step(|| "set the capabilities").at("process.capabilities")?;
@@ -265,7 +281,11 @@ fn set_capabilities(wanted: &CapabilitySets) -> Result<()> {
         inheritable: set(wanted.inheritable),
     };
     call!("capset"(format_args!("{wanted:x?}")) => rustix::thread::set_capabilities(None, sets))?;
-    call!("prctl"("PR_CAP_AMBIENT_CLEAR_ALL") => rustix::thread::clear_ambient_capability_set())?;
+    // Without inheritable ones none is left: "if either the corresponding permitted or inheritable capability is lowered",
+    // capabilities(7).
+    if wanted.inheritable != 0 {
+        call!("prctl"("PR_CAP_AMBIENT_CLEAR_ALL") => rustix::thread::clear_ambient_capability_set())?;
+    }
     for number in (0..u64::BITS).filter(|number| wanted.ambient & 1 << number != 0) {
         let raised = rustix::thread::configure_capability_in_ambient_set(set(1 << number), true);
         call!("prctl"("PR_CAP_AMBIENT_RAISE", number) => raised)?;

@@ -17,6 +17,7 @@ mod host_proc;
 mod identity;
 mod mounts;
 mod namespaces;
+mod place;
 mod proc;
 mod rootfs;
 
@@ -112,7 +113,7 @@ pub fn start(mut start: Start<'_>) -> ! {
 
 /// The clone has copied the runtime's descriptors: its lock, its end of the channel, its sockets.
 fn close_what_is_not_ours(preserved: u32, own: impl Iterator<Item = RawFd>) {
-    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).chain(trace::number()).collect();
+    let kept: Vec<RawFd> = (0..3 + preserved as RawFd).chain(own).chain(trace::numbers()).collect();
     process::close_all_but(&kept);
 }
 
@@ -148,7 +149,8 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     let program = match &plan.program {
         Some(program) => {
             identity::apply_limits(&program.limits)?;
-            Some(assume(program, proc.as_ref(), channel)?)
+            let rights = Rights::in_new(plan.namespaces.has(Kind::User));
+            Some(assume(program, proc.as_ref(), channel, rights)?)
         }
         // "All of the properties configured in config.json except for process MUST be applied" (runtime.md, Create): so the
         // container exists without one. Start refuses it, and until it is deleted somebody must hold its namespaces.
@@ -213,7 +215,8 @@ fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
         channel.send(&Message::Console(pty.master))?;
     }
     identity::apply_limits(&program.limits)?;
-    let executable = assume(program, proc.as_ref(), channel)?;
+    let rights = Rights::in_new(join.namespaces.0 & Kind::User.flag() != 0);
+    let executable = assume(program, proc.as_ref(), channel, rights)?;
     stage.end();
     channel.send(&Message::Ready)?;
     let Some(Message::Committed) = channel.receive_bare()? else { return Err(out_of_order()) };
@@ -221,18 +224,38 @@ fn join_and_execute(join: &mut Join<'_>) -> Result<std::convert::Infallible> {
     execute(last_filter(program), &executable)
 }
 
+/// Whose rights this process still has when it comes to resource limits, which only those count for that are held in the
+/// first user namespace (decisions 0006 and 0025).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    /// It is a copy of the runtime.
+    OfRuntime,
+    /// Another user namespace's.
+    Inside,
+}
+
+impl Rights {
+    fn in_new(user_namespace: bool) -> Rights {
+        if user_namespace { Rights::Inside } else { Rights::OfRuntime }
+    }
+}
+
 /// Gives up every right that the configuration does not grant. Without no_new_privs a filter needs CAP_SYS_ADMIN, so it
 /// comes before the capabilities go; with it, the filter is the last thing before the exec, and so as narrow as it can be.
-fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<Executable> {
+fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel, rights: Rights) -> Result<Executable> {
     let identity = &program.identity;
     process::close_on_exec_from(3)?;
     identity::set_label(identity, proc)?;
     trace::step(|| id::STDIO, || identity::own_stdio(identity));
     let home = identity::find_home(identity);
     let entered = trace::step(|| id::CWD, || identity::enter_directory(identity))?;
-    if !program.limits.rlimits.is_empty() {
-        channel.send(&Message::NeedLimits)?;
-        let Message::Limited = channel.expect()? else { return Err(out_of_order()) };
+    match rights {
+        _ if program.limits.rlimits.is_empty() => {}
+        Rights::OfRuntime => identity::set_rlimits(&program.limits.rlimits)?,
+        Rights::Inside => {
+            channel.send(&Message::NeedLimits)?;
+            let Message::Limited = channel.expect()? else { return Err(out_of_order()) };
+        }
     }
     if let Some(filter) = program.seccomp.as_ref().filter(|_| !program.loads_filter_last()) {
         let listener = trace::step(|| id::SECCOMP, || filter::load(filter));
@@ -251,8 +274,8 @@ fn assume(program: &Program, proc: Option<&Proc>, channel: &Channel) -> Result<E
 fn execute(filter: Option<&Filter>, executable: &Executable) -> Result<std::convert::Infallible> {
     process::restore_signals();
     // Who sees us become the program ends these: after the filter nothing can be written.
-    filter.inspect(|_| trace::begin_for_other(id::SECCOMP));
-    trace::begin_for_other(id::EXECVE);
+    filter.map_or(Ok(()), |_| trace::begin_for_other(id::SECCOMP))?;
+    trace::begin_for_other(id::EXECVE)?;
     load_filter(filter)?;
     executable.execute().step(|| "start the program").at("process.args[0]")
 }

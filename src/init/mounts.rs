@@ -6,46 +6,155 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
+use super::place::{Parent, Place};
 use super::rootfs::ask_for_mount;
 use super::{classic, copy_up};
 use crate::error::{Context, Error, Result};
 use crate::handshake::Channel;
 use crate::hints;
-use crate::plan::mount_options::attribute;
+use crate::plan::mount_options::{attribute, ms};
 use crate::plan::mounts::{Change, LOCKABLE, Mount, Source};
+use crate::plan::rootfs::Rootfs;
 use crate::root::{self, Root};
 use crate::sys::mount::{self, Attributes};
 
-/// Performs a mount; `index` is its step's, by which the runtime knows it. Returns the mount if it covers the whole root.
-pub fn perform(root: &Root, mount: &Mount, index: usize, channel: &Channel) -> Result<Option<OwnedFd>> {
-    let attached = match &mount.source {
-        Source::Existing => return remount(root, mount).map(|()| None),
-        Source::Filesystem { kind, device } => create(root, mount, kind, device)?,
-        source => {
-            let Some((path, recursive)) = source.bound(Path::exists) else { return Ok(None) };
-            bind(root, mount, path, recursive, index, channel)?
-        }
-    };
-    for (kind, recursive) in &mount.options.propagation {
-        let attributes = Attributes { propagation: *kind, ..Attributes::default() };
-        classic::set_attributes(&attached, &attributes, *recursive)?;
-    }
-    Ok((mount.destination == Path::new("/")).then_some(attached))
+/// What a mount needs to know of its plan, and whom to ask for what is beyond our rights.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// The whole.
+    pub plan: &'a Rootfs,
+    /// The step's, by which the runtime knows it.
+    pub index: usize,
+    /// To the runtime.
+    pub channel: &'a Channel,
 }
 
-fn bind(root: &Root, plan: &Mount, source: &Path, recursive: bool, index: usize, channel: &Channel) -> Result<OwnedFd> {
+/// Performs a mount. Returns it if it covers the whole root.
+pub fn perform(root: &Root, parent: &mut Parent, mount: &Mount, around: &Around<'_>) -> Result<Option<OwnedFd>> {
+    let attached = match &mount.source {
+        Source::Existing => return remount(root, mount).map(|()| None),
+        Source::Filesystem { kind, device } => {
+            if mount_at_once(root, parent, mount, around, (kind, device))? {
+                return Ok(None);
+            }
+            let attached = create(root, parent, mount, kind, device)?;
+            // Where nothing is shared a new file system is private.
+            let is_private = |(propagation, _): &(u64, bool)| *propagation == ms::PRIVATE;
+            if !(around.plan.shares_nothing && mount.options.propagation.iter().all(is_private)) {
+                propagate(&attached, mount)?;
+            }
+            attached
+        }
+        source => {
+            let Some((path, recursive)) = source.bound(Path::exists) else { return Ok(None) };
+            bind(root, parent, mount, (path, recursive), around)?
+        }
+    };
+    if mount.destination == Path::new("/") {
+        return Ok(Some(attached));
+    }
+    match &mount.source {
+        // Others are mounted in it, as a rule.
+        Source::Filesystem { kind, .. } if kind == "tmpfs" => {
+            parent.keep_own(root, &mount.destination, attached, mount.no_symlinks);
+        }
+        _ => root.spend(attached),
+    }
+    Ok(None)
+}
+
+/// One mount(2) does what takes six calls and more with descriptors, where the mount is to be just that and its descriptor
+/// is not needed; the place is open all the same, and the working directory. False if it was not possible: then the calls
+/// with descriptors will do, or tell better what is wrong. Not read-only ones: mount(2) makes the file system so, for
+/// everybody who shares it (a sysfs of a network namespace), and not the mount.
+fn mount_at_once(
+    root: &Root,
+    parent: &mut Parent,
+    mount: &Mount,
+    around: &Around<'_>,
+    (kind, device): (&str, &str),
+) -> Result<bool> {
+    let options = &mount.options;
+    let is_plain = around.plan.shares_nothing
+        && options.propagation.iter().all(|(propagation, _)| *propagation == ms::PRIVATE)
+        && !(options.classic || options.copy_up || options.below.is_some())
+        && (matches!(kind, "proc" | "devpts" | "mqueue" | "cgroup") || kind == "tmpfs" && !is_filled_next(mount))
+        && options.own.set & attribute::RDONLY == 0
+        && mount.destination != Path::new("/");
+    if !is_plain {
+        return Ok(false);
+    }
+    let place = parent.directory(root, &mount.destination, mount.no_symlinks)?;
+    let mounted = parent
+        .enter(root, &place)
+        .and_then(|path| mount::mount(device, &path, kind, options.as_classic_flags(), &options.data_string()));
+    place.leave(root);
+    Ok(mounted.is_ok())
+}
+
+/// A tmpfs for the hierarchies of cgroups, whose root is wanted open; and one that takes its mode from what it covers.
+fn is_filled_next(mount: &Mount) -> bool {
+    mount.no_symlinks || !mount.options.data.iter().any(|(key, _)| key == "mode")
+}
+
+fn propagate(attached: &OwnedFd, mount: &Mount) -> Result<()> {
+    for (kind, recursive) in &mount.options.propagation {
+        let attributes = Attributes { propagation: *kind, ..Attributes::default() };
+        classic::set_attributes(attached, &attributes, *recursive)?;
+    }
+    Ok(())
+}
+
+fn bind(
+    root: &Root,
+    parent: &mut Parent,
+    plan: &Mount,
+    (source, recursive): (&Path, bool),
+    around: &Around<'_>,
+) -> Result<OwnedFd> {
     let tree = if plan.by_runtime {
-        ask_for_mount(channel, Some(index))?
+        ask_for_mount(around.channel, Some(around.index))?
     } else {
+        let changed = changes_at_once(plan, recursive, around);
+        if let Some(tree) = changed.and_then(|changed| mount::clone_tree_changed(CWD, source, false, &changed)) {
+            place_of(root, parent, plan, &tree)?.attach_and_leave(root, &tree)?;
+            return Ok(tree);
+        }
         match mount::clone_tree_at(CWD, source, recursive) {
-            Err(error) if mount::is_unavailable(&error) => return classic::bind(root, plan, source, recursive),
+            Err(error) if mount::is_unavailable(&error) => {
+                parent.forget(root);
+                let mounted = classic::bind(root, plan, source, recursive)?;
+                return propagate(&mounted, plan).map(|()| mounted);
+            }
             tree => tree?,
         }
     };
-    let is_directory = root::is_directory(&root::stat(&tree)?);
-    let place = if is_directory { root.directory(&plan.destination)? } else { root.file(&plan.destination)? };
+    let place = place_of(root, parent, plan, &tree)?;
     classic::attach_changed(&tree, &place, |tree| change(tree, plan))?;
+    place.leave(root);
+    propagate(&tree, plan)?;
     Ok(tree)
+}
+
+fn place_of(root: &Root, parent: &mut Parent, plan: &Mount, tree: &OwnedFd) -> Result<Place> {
+    match root::is_directory(&root::stat(tree)?) {
+        true => parent.directory(root, &plan.destination, false),
+        false => parent.file(root, &plan.destination),
+    }
+}
+
+/// What is to change on a bind mount, if it can be changed in one go and before it is attached: one mount, which becomes
+/// private and stays so where nothing is shared.
+fn changes_at_once(plan: &Mount, recursive: bool, around: &Around<'_>) -> Option<Attributes> {
+    let options = &plan.options;
+    let [(ms::PRIVATE, _)] = options.propagation[..] else { return None };
+    let is_simple = around.plan.shares_nothing && !recursive && !options.below.is_some() && options.id_map.is_none();
+    is_simple.then(|| Attributes {
+        set: options.own.set,
+        clear: options.own.clear | options.unnamed,
+        propagation: ms::PRIVATE,
+        ..Attributes::default()
+    })
 }
 
 /// The attributes of a mount and of all below it. The recursive ones come first, so that the mount's own win.
@@ -69,26 +178,28 @@ fn change_to(tree: &OwnedFd, change: Change, recursive: bool) -> Result<()> {
     classic::set_attributes(tree, &attributes, recursive)
 }
 
-fn create(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
+fn create(root: &Root, parent: &mut Parent, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
     let with_mode = if kind == "tmpfs" { keep_mode(root, plan)? } else { None };
     let plan = with_mode.as_ref().unwrap_or(plan);
-    let place = match plan.no_symlinks {
-        true => root.ordinary_directory(&plan.destination)?,
-        false => root.directory(&plan.destination)?,
-    };
+    let place = parent.directory(root, &plan.destination, plan.no_symlinks)?;
     if plan.options.classic {
-        return classic::mount_filesystem(root, plan, &place, kind, device);
+        return classic::mount_filesystem(root, plan, &place.open()?, kind, device);
     }
-    let made = match make_detached(plan, kind, device) {
+    let made = match make_detached(root, plan, kind, device) {
         Err(error) if error.call_name() == Some("fsopen") && mount::is_unavailable(&error) => {
-            return classic::mount_filesystem(root, plan, &place, kind, device).map_err(|error| explain(error, kind));
+            let mounted = classic::mount_filesystem(root, plan, &place.open()?, kind, device);
+            return mounted.map_err(|error| explain(error, kind));
         }
         made => made.map_err(|error| explain(error, kind))?,
     };
     if plan.options.copy_up {
+        let place = place.open()?;
         copy_up::copy_into(&place, &made).step(|| format!("copy {} up", plan.destination.display()))?;
+        mount::attach(made.as_fd(), &place)?;
+    } else {
+        place.attach(made.as_fd())?;
+        place.leave(root);
     }
-    mount::attach(made.as_fd(), &place)?;
     if plan.options.below.is_some() {
         let below = plan.options.below;
         let attributes = Attributes { set: below.set, clear: below.clear, ..Attributes::default() };
@@ -104,19 +215,22 @@ fn keep_mode(root: &Root, plan: &Mount) -> Result<Option<Mount>> {
     }
     let Some(covered) = root.find(&plan.destination)? else { return Ok(None) };
     let mode = root::stat(&covered)?.st_mode & 0o7777;
+    root.spend(covered);
     let mut plan = plan.clone();
     plan.options.data.push(("mode".to_owned(), Some(format!("{mode:o}"))));
     Ok(Some(plan))
 }
 
-fn make_detached(plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
+fn make_detached(root: &Root, plan: &Mount, kind: &str, device: &str) -> Result<OwnedFd> {
     let context = mount::open_filesystem(kind)?;
     mount::configure(&context, "source", Some(device))?;
     if device.starts_with('/') && plan.options.own.set & attribute::RDONLY != 0 {
         mount::configure(&context, "ro", None)?;
     }
     configure(&context, plan)?;
-    mount::create(&context, plan.options.own.set)
+    let made = mount::create(&context, plan.options.own.set)?;
+    root.spend(context);
+    Ok(made)
 }
 
 /// The flags and options of the file system itself.

@@ -1,12 +1,12 @@
 //! FURNISH, LEAVE and the steps after: performs `plan.rootfs` on the open root.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
+use super::place::{Parent, Place};
 use super::{classic, host_proc, mounts};
 use crate::call;
 use crate::console;
@@ -29,15 +29,13 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         .step(|| format!("take {} as the root", plan.path.display()));
     let mut root = root.at(ConfigPath::new("root.path"))?;
     let mut parent = Parent::default();
+    let mut has_descriptors = false;
     for (index, step) in plan.furnish.iter().enumerate() {
         if let Condition::ContainerHas(path) = step.when
-            && !root.has(Path::new(path)).step(|| step.what.to_string()).at(step.at)?
+            && !container_has(&root, path, &mut has_descriptors).step(|| step.what.to_string()).at(step.at)?
         {
             trace::skipped(|| id::tree(&step.what));
             continue;
-        }
-        if !matches!(step.what, What::Node(_) | What::Link { .. }) {
-            parent = Parent::default(); // a mount may lie over it now
         }
         let done = trace::step(
             || id::tree(&step.what),
@@ -45,7 +43,18 @@ pub fn furnish(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Res
         );
         done.step(|| step.what.to_string()).at(step.at)?;
     }
+    parent.forget(&root);
     Ok(root)
+}
+
+/// Whether something is there. Where a process has a directory of its descriptors, our standard streams are in it.
+fn container_has(root: &Root, path: &str, has_descriptors: &mut bool) -> Result<bool> {
+    if *has_descriptors && matches!(path, "/proc/self/fd/0" | "/proc/self/fd/1" | "/proc/self/fd/2") {
+        return Ok(true);
+    }
+    let has = root.has(Path::new(path))?;
+    *has_descriptors |= has && path == "/proc/self/fd";
+    Ok(has)
 }
 
 fn furnish_one(
@@ -57,33 +66,15 @@ fn furnish_one(
     what: &What,
 ) -> Result<()> {
     match what {
-        What::Mount(mount) => match mounts::perform(root, mount, index, channel) {
+        What::Mount(mount) => match mounts::perform(root, parent, mount, &mounts::Around { plan, index, channel }) {
             Ok(Some(covering)) => part_from_host(plan, &covering).map(|()| root.cover(covering)),
             done => done.map(drop),
         },
+        // What it is bound on is found anew; a parent that is known stays what it is.
         What::Node(node) if node.bind => bind_node(root, node, index, channel),
         What::Node(node) => make_node(root, parent, node),
         What::Link { path, target, replace } => make_link(root, parent, path, target, *replace),
         _ => Err(Error::new("this step belongs after the root is entered")),
-    }
-}
-
-/// The directory of the last node or link, kept open for the next one: most are in /dev.
-#[derive(Default)]
-struct Parent {
-    opened: Option<(PathBuf, OwnedFd)>,
-}
-
-impl Parent {
-    fn of<'a>(&mut self, root: &Root, path: &'a Path) -> Result<(&OwnedFd, &'a OsStr)> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(Error::new(format!("{} cannot be a file", path.display())));
-        };
-        let opened = match self.opened.take().filter(|(last, _)| last == parent) {
-            Some(opened) => opened,
-            None => (parent.to_owned(), root.directory(parent)?),
-        };
-        Ok((&self.opened.insert(opened).1, name))
     }
 }
 
@@ -150,6 +141,7 @@ pub fn ask_for_mount(channel: &Channel, step: Option<usize>) -> Result<OwnedFd> 
 /// match the requested device, the runtime MUST generate an error" (config-linux.md, Devices).
 fn make_node(root: &Root, parent: &mut Parent, node: &Node) -> Result<()> {
     let (parent, name) = parent.of(root, &node.path)?;
+    let parent = &*parent;
     let kind = FileType::from_raw_mode(node.kind);
     let device = rustix::fs::makedev(node.major, node.minor);
     match rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(node.mode), device) {
@@ -200,6 +192,7 @@ fn check_node(node: &Node, there: &rustix::fs::Stat) -> Result<()> {
 
 fn make_link(root: &Root, parent: &mut Parent, path: &Path, target: &str, replace: bool) -> Result<()> {
     let (parent, name) = parent.of(root, path)?;
+    let parent = &*parent;
     match rustix::fs::symlinkat(target, parent, name) {
         Err(Errno::EXIST) if replace => {
             call!("unlinkat"(name.display()) => rustix::fs::unlinkat(parent, name, AtFlags::empty()))?;
@@ -259,6 +252,8 @@ pub fn finish(plan: &Plan, root: Root, channel: &Channel) -> Result<()> {
         let done = trace::conditional(|| id::tree(&step.what), || finish_one(plan, &root, channel, step, &mut masks));
         done.step(|| step.what.to_string()).at(step.at)?;
     }
+    masks.empty.into_iter().chain(masks.null).for_each(|mask| root.spend(mask));
+    root.leave();
     Ok(())
 }
 
@@ -270,22 +265,41 @@ fn finish_one(plan: &Plan, root: &Root, channel: &Channel, step: &Step<What>, ma
             let attributes = Attributes { propagation: flags & !ms::REC, ..Attributes::default() };
             classic::set_attributes(root.fd(), &attributes, flags & ms::REC != 0)
         }
-        What::ReadOnlyMount(path) => classic::set_attributes(&root.open(path)?, &read_only, false),
+        What::ReadOnlyMount(path) | What::ReadOnlyTree(path) => {
+            let place = root.open(path)?;
+            let recursive = matches!(step.what, What::ReadOnlyTree(_));
+            classic::set_attributes(&place, &read_only, recursive)?;
+            root.spend(place);
+            Ok(())
+        }
         What::ReadOnlyPath(path) => match root.find(path)? {
             None => return Ok(Outcome::Skipped),
-            Some(place) => {
-                let tree = mount::clone_tree(&place, true)?;
-                classic::attach_changed(&tree, &place, |tree| classic::set_attributes(tree, &read_only, true))
-            }
+            Some(place) => make_read_only(root, place),
         },
         What::Mask(path) => match root.find(path)? {
             None => return Ok(Outcome::Skipped),
-            Some(place) => masks.cover(root, place),
+            Some(place) => masks.cover(root, &place).map(|()| root.spend(place)),
         },
         What::ReadOnlyRoot => classic::set_attributes(root.fd(), &read_only, false),
         _ => Err(Error::new("this step belongs before the root is entered")),
     }
     .map(|()| Outcome::Done)
+}
+
+/// A read-only copy lies over the place, with all that is mounted below.
+fn make_read_only(root: &Root, place: OwnedFd) -> Result<()> {
+    let read_only = Attributes { set: attribute::RDONLY, ..Attributes::default() };
+    let changed = mount::clone_tree_changed(&place, Path::new(""), true, &read_only);
+    let is_changed = changed.is_some();
+    let tree = if let Some(tree) = changed { tree } else { mount::clone_tree(&place, true)? };
+    let place = Place::Open(place);
+    classic::attach_changed(&tree, &place, |tree| match is_changed {
+        true => Ok(()),
+        false => classic::set_attributes(tree, &read_only, true),
+    })?;
+    root.spend(tree);
+    place.leave(root);
+    Ok(())
 }
 
 /// The pty becomes /dev/console, our session's terminal and our standard streams; the runtime gets the master.
@@ -306,26 +320,32 @@ struct Masks {
 }
 
 impl Masks {
-    fn cover(&mut self, root: &Root, place: OwnedFd) -> Result<()> {
-        if !root::is_directory(&root::stat(&place)?) {
+    fn cover(&mut self, root: &Root, place: &OwnedFd) -> Result<()> {
+        if !root::is_directory(&root::stat(place)?) {
             let null = match self.null.take() {
                 Some(null) => null,
                 None => null_device(root)?,
             };
-            return mount::attach(mount::clone_tree(self.null.insert(null), false)?, place);
+            return attach_copy(root, self.null.insert(null), place);
         }
-        match &self.empty {
-            Some(empty) => mount::attach(mount::clone_tree(empty, false)?, place),
-            None => {
-                let context = mount::open_filesystem("tmpfs")?;
-                mount::configure(&context, "ro", None)?;
-                let empty = mount::create(&context, attribute::RDONLY)?;
-                mount::attach(empty.as_fd(), place)?;
-                self.empty = Some(empty);
-                Ok(())
-            }
+        if let Some(empty) = &self.empty {
+            return attach_copy(root, empty, place);
         }
+        let context = mount::open_filesystem("tmpfs")?;
+        mount::configure(&context, "ro", None)?;
+        let empty = mount::create(&context, attribute::RDONLY)?;
+        root.spend(context);
+        mount::attach(empty.as_fd(), place)?;
+        self.empty = Some(empty);
+        Ok(())
     }
+}
+
+fn attach_copy(root: &Root, over: &OwnedFd, place: &OwnedFd) -> Result<()> {
+    let copy = mount::clone_tree(over, false)?;
+    mount::attach(&copy, place)?;
+    root.spend(copy);
+    Ok(())
 }
 
 /// The container's /dev/null, checked by what it is and not by its name (CVE-2025-31133).

@@ -21,8 +21,14 @@ pub fn push(
     late: &mut Vec<Step<What>>,
 ) {
     let own_view = namespaces.has(Kind::Cgroup);
+    let read_only = mount.options.own.set & attribute::RDONLY != 0;
+    let mut mount = mount;
+    if matches!(host.cgroups.mode(), Mode::V1 | Mode::Hybrid) {
+        // All of them turn read-only at the end, in one call.
+        mount.options.own.set &= !attribute::RDONLY;
+    }
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
-    // Inside its own cgroup namespace a container mounts the file system; else it gets its directory bound.
+    // Inside its own cgroup namespace a container mounts the file system; else something of the host's is bound.
     let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<Source>| {
         let mut options = mount.options.clone();
         let source = directory.filter(|_| !own_view).unwrap_or_else(|| {
@@ -52,9 +58,13 @@ pub fn push(
     let v2_directory = || unified.and_then(|unified| directory(Version::V2, &[], &unified.mount_point, &unified.own));
     match host.cgroups.mode() {
         Mode::None => {}
-        Mode::V2 => push(view(mount.destination.clone(), "cgroup2", Vec::new(), v2_directory())),
+        // The whole tree, where the names of /proc/self/cgroup are right, as runc and crun have it. Bound and not mounted
+        // anew: that would change the options of the host's, cgroups(7) knows only one set of them.
+        Mode::V2 => {
+            let whole = unified.map(|unified| Source::Bind { path: unified.mount_point.clone(), recursive: true });
+            push(view(mount.destination.clone(), "cgroup2", Vec::new(), whole));
+        }
         Mode::V1 | Mode::Hybrid => {
-            let read_only = mount.options.own.set & attribute::RDONLY != 0;
             push(directory_of_hierarchies(&mount));
             for hierarchy in &host.cgroups.v1 {
                 let name = hierarchy.mount_point.file_name().map(PathBuf::from).unwrap_or_default();
@@ -68,7 +78,7 @@ pub fn push(
             }
             furnish.extend(links_of_shared_hierarchies(&mount, &host.cgroups, at));
             if read_only {
-                late.push(Step::new(What::ReadOnlyMount(mount.destination), at.field("options")));
+                late.push(Step::new(What::ReadOnlyTree(mount.destination), at.field("options")));
             }
         }
     }

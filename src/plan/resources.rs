@@ -345,6 +345,10 @@ mod tests {
             found,
             [r#"linux.resources.hugepageLimits[0].pageSize: "../2MB" is not of the form 64KB, 2MB or 1GB"#]
         );
+        // Names are as they are written; an unknown one is passed over.
+        let found = problems(&hybrid(), r#"{"hugepageLimits": [{"pagesize": "2MB", "limit": 1}]}"#);
+        let missing = "linux.resources.hugepageLimits[0].pageSize: is missing; it is of the form 64KB, 2MB or 1GB";
+        assert_eq!(found, [missing]);
     }
 
     #[test]

@@ -257,7 +257,8 @@ pub(super) fn huge_page_limit<'a>(
     let size = limit.page_size().as_str();
     let digits = size.strip_suffix("KB").or(size.strip_suffix("MB")).or(size.strip_suffix("GB")).unwrap_or_default();
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        to.problem(at.field("pageSize"), format!("{size:?} is not of the form 64KB, 2MB or 1GB"));
+        let wrong = if size.is_empty() { "is missing; it is".to_owned() } else { format!("{size:?} is not") };
+        to.problem(at.field("pageSize"), format!("{wrong} of the form 64KB, 2MB or 1GB"));
         return None;
     }
     match u64::try_from(limit.limit()) {

@@ -24,6 +24,8 @@ pub struct Rootfs {
     /// The propagation (`MS_*`) of the whole tree while it is furnished. It decides whether mounts of the container and
     /// of the host see each other, see mount_namespaces(7).
     pub propagation: u64,
+    /// No mount of the tree is shared with another, so a new file system is private wherever it is mounted.
+    pub shares_nothing: bool,
     /// What is done while the host's tree is still visible.
     pub furnish: Vec<Step<What>>,
     /// What is done once the container's root is `/`.
@@ -63,6 +65,8 @@ pub enum What {
     RootPropagation(u64),
     /// A mount becomes read-only now that nothing more is mounted inside.
     ReadOnlyMount(PathBuf),
+    /// The same with every mount below.
+    ReadOnlyTree(PathBuf),
     /// A path becomes read-only, with all below it.
     ReadOnlyPath(PathBuf),
     /// A path becomes unreadable: an empty file or directory lies over it.
@@ -87,6 +91,7 @@ pub fn plan(
         .iter()
         .any(|(mount, _)| mount.destination == Path::new("/dev") && matches!(mount.source, Source::Bind { .. }));
     let mut late = Vec::new();
+    rootfs.shares_nothing &= !planned.iter().any(|(mount, _)| is_shared(mount));
     for (mut mount, at) in planned {
         if is_filesystem(&mount, "cgroup") || is_filesystem(&mount, "cgroup2") {
             cgroup_mounts::push(mount, at, namespaces, cgroup, host, &mut rootfs.furnish, &mut late);
@@ -134,7 +139,12 @@ fn plan_root(
         _ => ms::SLAVE | ms::REC,
     };
     let by_runtime = host.mounts_for(namespaces);
-    Rootfs { path, leave, by_runtime, propagation, furnish: Vec::new(), finish: Vec::new() }
+    let shares_nothing = namespaces.creates(Kind::Mount) && propagation & ms::SHARED == 0;
+    Rootfs { path, leave, by_runtime, propagation, shares_nothing, furnish: Vec::new(), finish: Vec::new() }
+}
+
+fn is_shared(mount: &Mount) -> bool {
+    mount.options.propagation.iter().any(|(kind, _)| *kind == ms::SHARED)
 }
 
 fn propagation(linux: &Linux, problems: &mut Vec<Problem>) -> Option<u64> {
@@ -247,7 +257,9 @@ impl std::fmt::Display for What {
             What::Link { path, target, .. } => write!(f, "link {} to {target}", path.display()),
             What::Console => f.write_str("set up /dev/console"),
             What::RootPropagation(_) => f.write_str("set the propagation of /"),
-            What::ReadOnlyMount(path) | What::ReadOnlyPath(path) => write!(f, "make {} read-only", path.display()),
+            What::ReadOnlyMount(path) | What::ReadOnlyTree(path) | What::ReadOnlyPath(path) => {
+                write!(f, "make {} read-only", path.display())
+            }
             What::Mask(path) => write!(f, "mask {}", path.display()),
             What::ReadOnlyRoot => f.write_str("make / read-only"),
         }

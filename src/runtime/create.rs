@@ -41,6 +41,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// What was planned.
     pub plan: Plan,
+    /// Still held.
+    pub lock: Lock,
 }
 
 /// The command.
@@ -277,8 +279,8 @@ pub struct Creating<'a> {
     environment: &'a Environment,
     /// The container so far.
     pub container: Container,
-    #[allow(dead_code)] // Held for its drop.
-    lock: Lock,
+    /// Given away at the end.
+    lock: Option<Lock>,
     init: Option<Child>,
     /// Its cgroup, once made.
     pub cgroup: Option<Cgroup>,
@@ -300,7 +302,7 @@ impl<'a> Creating<'a> {
         Ok(Creating {
             environment,
             container,
-            lock,
+            lock: Some(lock),
             init: None,
             cgroup: None,
             resctrl: None,
@@ -317,21 +319,21 @@ impl<'a> Creating<'a> {
         fs::write(&file, content).map_err(|error| Error::new(format!("write {}: {error}", file.display())))
     }
 
-    /// Records the new init, and which directories its cgroup has cost.
+    /// Records the new init.
     pub fn adopt(&mut self, init: Child) -> Result<i32> {
         let pid = init.pid;
         self.init = Some(init);
-        if let Some(cgroup) = &self.cgroup {
-            self.container.record.cgroup = cgroup.paths();
-        }
         self.record_init(pid)?;
         Ok(pid)
     }
 
-    /// From here on `delete --force` knows whom to kill, should we be killed.
+    /// From here on `delete --force` knows whom to kill and what is the container's, should we be killed.
     pub fn record_init(&mut self, pid: i32) -> Result<()> {
         let start = container::status::read_stat(pid).map(|stat| stat.start);
         let record = &mut self.container.record;
+        if let Some(cgroup) = &self.cgroup {
+            record.cgroup = cgroup.paths();
+        }
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
         self.container.save()
@@ -450,7 +452,8 @@ impl<'a> Creating<'a> {
         let init = self.init.take().ok_or_else(|| Error::new("there is no init"))?;
         let container =
             Container { directory: self.container.directory.clone(), record: self.container.record.clone() };
-        Ok(Created { container, init, console: self.console.take(), plan })
+        let lock = self.lock.take().ok_or_else(|| Error::new("there is no lock"))?;
+        Ok(Created { container, init, console: self.console.take(), plan, lock })
     }
 }
 

@@ -32,7 +32,10 @@ pub fn delete(options: &cli::Delete, environment: &Environment) -> Result<()> {
 fn delete_one(id: &str, force: bool, environment: &Environment) -> Result<()> {
     let container = match Container::open(&environment.root, id) {
         Ok(container) => container,
-        Err(_) if force => return forget_remains(id, environment),
+        Err(_) if force => match find_after_all(id, environment)? {
+            Some(container) => container,
+            None => return Ok(()),
+        },
         Err(error) => return Err(error),
     };
     let verb = match (force, environment.strict) {
@@ -49,16 +52,24 @@ fn delete_one(id: &str, force: bool, environment: &Environment) -> Result<()> {
     destroy(&container, environment)
 }
 
-/// With --force a missing container is no error, and neither is a directory whose create was killed before it could
-/// write a record: nothing else exists of it.
-fn forget_remains(id: &str, environment: &Environment) -> Result<()> {
+/// With --force a missing container is no error, and neither is a directory without a record, which is removed if its
+/// create was killed. One that is about to write its record is waited for.
+fn find_after_all(id: &str, environment: &Environment) -> Result<Option<Container>> {
     container::check_id(id)?;
     let directory = environment.root.join(id);
-    match directory.join("state.json").exists() {
-        true => Err(Error::new(format!("the record of {id:?} cannot be read"))
-            .hint(format!("its cgroups and processes, if any, are not known; remove {} by hand", directory.display()))),
-        false => container::forget(&directory),
+    let deadline = Instant::now() + PATIENCE;
+    while !container::forget_unrecorded(&directory)? {
+        match Container::open(&environment.root, id) {
+            Ok(container) => return Ok(Some(container)),
+            Err(_) if directory.join("state.json").exists() || Instant::now() > deadline => {
+                let hint =
+                    format!("its cgroups and processes, if any, are not known; remove {} by hand", directory.display());
+                return Err(Error::new(format!("the record of {id:?} cannot be read")).hint(hint));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
     }
+    Ok(None)
 }
 
 /// The lock, and the record as it is then. A create that is still at work is ended by --force: its init is killed, and
@@ -129,7 +140,9 @@ pub fn destroy(container: &Container, environment: &Environment) -> Result<()> {
     let removed = trace::step(|| id::CGROUP_REMOVE, || cgroup.remove());
     removed.map_err(|error| Error::new(format!("unable to destroy container: {}", error.headline())))?;
     if let Some(group) = &container.record.resctrl {
-        trace::step(|| id::RESCTRL_REMOVE, || Membership::remove(group))?;
+        // Before there is an init, that the groups are the container's is no more than a claim.
+        let is_claim = record.init_process_pid == 0;
+        trace::step(|| id::RESCTRL_REMOVE, || Membership::remove(group, is_claim))?;
     }
     let hooks = if container.record.has_late_hooks { late_hooks(container).ok() } else { None };
     trace::step(|| id::STATE_REMOVE, || container.forget())?;

@@ -240,7 +240,7 @@ impl Joining {
     fn clone_into(container: &Container, options: &cli::Exec, program: &Program) -> Result<Joining> {
         let cgroup = cgroup_of(container, &options.cgroup)?;
         match Joining::clone_into_cgroup(container, options, program, &cgroup) {
-            // The container has moved its processes below and enabled controllers there: go where its init is.
+            // The container has moved its processes below and enabled controllers there, or away: go where its init is.
             Err(error) if is_refused_by_cgroup(&error) && options.cgroup.is_empty() => {
                 let cgroup = cgroup.follow_v2(container.record.init_process_pid, &cgroup::probe()?)?;
                 Joining::clone_into_cgroup(container, options, program, &cgroup)
@@ -354,9 +354,13 @@ impl Drop for Joining {
     }
 }
 
-/// A v2 cgroup with controllers for its children takes no process: clone3(2), EBUSY.
+/// A v2 cgroup with controllers for its children takes no process: clone3(2), EBUSY. One that init has left may be gone.
 fn is_refused_by_cgroup(error: &Error) -> bool {
-    error.call_name() == Some("clone3") && matches!(error.errno(), Some(Errno::BUSY | Errno::OPNOTSUPP))
+    match error.call_name() {
+        Some("clone3") => matches!(error.errno(), Some(Errno::BUSY | Errno::OPNOTSUPP)),
+        Some("open") => error.errno() == Some(Errno::NOENT),
+        _ => false,
+    }
 }
 
 /// A user namespace that was joined by path may be our own, and that cannot be joined again: setns(2), EINVAL.

@@ -81,6 +81,8 @@ pub fn perform(action: Action, globals: &Globals, log: Log) -> Result<i32, (Log,
 
 /// `--trace`, or the variable for whom cannot change an engine's call.
 fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
+    #[cfg(feature = "faults")]
+    crate::fault::arm()?;
     let (command, container) = action.names();
     let file = globals.trace.clone().or_else(|| std::env::var_os("MINICON_TRACE").map(PathBuf::from));
     if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
@@ -91,7 +93,7 @@ fn begin_trace(action: &Action, globals: &Globals) -> Result<trace::Group> {
 
 fn dispatch(action: Action, environment: &Environment) -> Result<i32> {
     if matches!(action, Action::Create(_) | Action::Run(_) | Action::Exec(_) | Action::Restore(_)) {
-        seal::execute_from_read_only_copy()?;
+        seal::execute_from_read_only_copy(None)?;
         check_inherited(&action)?;
         // Nothing that the caller left open reaches hooks or the container; what it asked for is named by number.
         process::close_on_exec_from(3)?;

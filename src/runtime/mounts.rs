@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::spawn::map_ids;
@@ -38,7 +39,8 @@ pub fn make(plan: &Plan, step: Option<usize>, init: i32, host: &Host) -> Result<
     let Some((path, recursive)) = planned.source.bound(Path::exists) else {
         return Err(Error::new("init asks for a mount that it can make"));
     };
-    make_bind(planned, path, recursive, init, host)
+    clone_source(plan, path, recursive, init)
+        .and_then(|tree| map_owners(planned, path, &tree, init, host).map(|()| tree))
         .and_then(|tree| part_from_host(&tree, plan).map(|()| tree))
         .step(|| step.what.to_string())
         .at(step.at)
@@ -55,7 +57,7 @@ fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
     };
     match mount::set_attributes(tree, &Attributes { propagation, ..Attributes::default() }, true) {
         // Before Linux 5.12.
-        Err(error) if error.errno() == Some(rustix::io::Errno::NOSYS) => {
+        Err(error) if error.errno() == Some(Errno::NOSYS) => {
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(tree));
             mount::mount("none", Path::new(&path), "", propagation | ms::REC, "")
         }
@@ -63,13 +65,37 @@ fn part_from_host(tree: &OwnedFd, plan: &Plan) -> Result<()> {
     }
 }
 
+/// A copy of the source. What lies below the root is taken from init's mount namespace, where it is under what earlier steps
+/// have mounted, as it is for init itself (decision 0016).
+fn clone_source(plan: &Plan, source: &Path, recursive: bool, init: i32) -> Result<OwnedFd> {
+    let root = &plan.rootfs.path;
+    if root != Path::new("/") && source.starts_with(root) && plan.namespaces.creates(Kind::Mount) {
+        let namespace = open_namespace(init, Kind::Mount)?;
+        let inside = in_child(0, || {
+            process::setns(&namespace, Kind::Mount.flag())?;
+            mount::clone_tree_at(CWD, source, recursive)
+        });
+        match inside {
+            // Nor is the root at its path in there, where a mapped root cannot walk to it.
+            Err(error) if error.errno() == Some(Errno::NOENT) => {}
+            inside => return inside,
+        }
+    }
+    mount::clone_tree_at(CWD, source, recursive)
+}
+
 /// A device node in a file system of its own, so that it can be bound where init may not make one. Made by a process with
 /// a mount namespace of its own: before Linux 6.15 only what is mounted somewhere can be copied.
 fn make_node(node: &Node, plan: &Plan) -> Result<OwnedFd> {
+    in_child(Kind::Mount.flag().into(), || make_node_here(node, plan))
+}
+
+/// Has a process with these new namespaces make a mount, and send it.
+fn in_child(kinds: u64, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (ours, theirs) = Channel::pair()?;
-    let maker = match process::clone3(Kind::Mount.flag().into(), None)? {
+    let maker = match process::clone3(kinds, None)? {
         Cloned::Child => {
-            let word = make_node_here(node, plan).map_or_else(Message::Failed, Message::Mount);
+            let word = make().map_or_else(Message::Failed, Message::Mount);
             let _ = theirs.send(&word);
             process::exit(0)
         }
@@ -81,7 +107,7 @@ fn make_node(node: &Node, plan: &Plan) -> Result<OwnedFd> {
     match said? {
         Some(Message::Mount(tree)) => Ok(tree),
         Some(Message::Failed(error)) => Err(error),
-        _ => Err(Error::new("the process that makes the device node is gone")),
+        _ => Err(Error::new("the process that makes the mount is gone")),
     }
 }
 
@@ -104,30 +130,28 @@ fn make_node_here(node: &Node, plan: &Plan) -> Result<OwnedFd> {
     mount::clone_tree_at(&tree, Path::new(name), false)
 }
 
-fn make_bind(plan: &Mount, source: &Path, recursive: bool, init: i32, host: &Host) -> Result<OwnedFd> {
-    let tree = mount::clone_tree_at(CWD, source, recursive)?;
-    if let Some(recursion) = plan.options.id_map {
-        let namespace = match &plan.options.mappings {
-            (uids, _) if uids.is_empty() => open_namespace(init)?,
-            (uids, gids) => {
-                let holder = Holder::new()?;
-                map_ids(holder.pid, uids, gids, host)?;
-                open_namespace(holder.pid)?
-            }
-        };
-        let attributes = Attributes {
-            set: attribute::IDMAP,
-            user_namespace: std::os::fd::AsRawFd::as_raw_fd(&namespace) as u64,
-            ..Attributes::default()
-        };
-        mount::set_attributes(&tree, &attributes, recursion == Recursion::Recursive)
-            .step(|| format!("map the ids of {}", source.display()))?;
-    }
-    Ok(tree)
+/// Makes an id-mapped mount of a copy, if it is to be one.
+fn map_owners(plan: &Mount, source: &Path, tree: &OwnedFd, init: i32, host: &Host) -> Result<()> {
+    let Some(recursion) = plan.options.id_map else { return Ok(()) };
+    let namespace = match &plan.options.mappings {
+        (uids, _) if uids.is_empty() => open_namespace(init, Kind::User)?,
+        (uids, gids) => {
+            let holder = Holder::new()?;
+            map_ids(holder.pid, uids, gids, host)?;
+            open_namespace(holder.pid, Kind::User)?
+        }
+    };
+    let attributes = Attributes {
+        set: attribute::IDMAP,
+        user_namespace: std::os::fd::AsRawFd::as_raw_fd(&namespace) as u64,
+        ..Attributes::default()
+    };
+    mount::set_attributes(tree, &attributes, recursion == Recursion::Recursive)
+        .step(|| format!("map the ids of {}", source.display()))
 }
 
-fn open_namespace(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/user");
+fn open_namespace(pid: i32, kind: Kind) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
     call!("open"(path) => rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
 }
 

@@ -5,7 +5,7 @@ use super::notify::{self, Notify};
 use super::{Environment, delete, foreground, start};
 use crate::cli;
 use crate::console;
-use crate::container::Container;
+use crate::container::{Container, Lock};
 use crate::error::Result;
 use crate::sys::process;
 
@@ -18,14 +18,14 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
     let signals = (!options.detach).then(process::signal_fd).transpose()?;
     if !options.detach && !options.no_subreaper {
         // Orphans of a container without a pid namespace come to us, and are reaped.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT)); // any number means yes
     }
-    let Created { container, init, console, plan } = create::make(&options.create, environment, terminal)?;
+    let Created { container, init, console, plan, lock } = create::make(&options.create, environment, terminal)?;
     drop(plan);
     if let Some(master) = &console {
         console::fit(master);
     }
-    let started = start_it(&container, environment);
+    let started = start_it(&container, lock, environment);
     if started.is_err() {
         let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
         let _ = foreground::reap(&init);
@@ -54,8 +54,7 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
 }
 
 /// Starts the program; returns where it will report its readiness, if somebody wants to know.
-fn start_it(container: &Container, environment: &Environment) -> Result<Option<Notify>> {
-    let lock = container.lock(rustix::fs::FlockOperation::LockExclusive)?;
+fn start_it(container: &Container, lock: Lock, environment: &Environment) -> Result<Option<Notify>> {
     let notify = notify::listen(container)?;
     start::open(container, &lock)?;
     start::run_poststart(container, environment)?;

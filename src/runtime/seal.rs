@@ -9,46 +9,58 @@ use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
 
 use crate::call;
 use crate::error::{Context, Error, Result};
 use crate::plan::mount_options::attribute;
+use crate::sys::entry::Arguments;
 use crate::sys::{mount, process};
 
 const OWN: &str = "/proc/self/exe";
 
+/// This process has found that it is.
+static IS_PROTECTED: AtomicBool = AtomicBool::new(false);
+
 /// Returns if this process is executed from such a copy already, told by the file itself and never by the environment.
-pub fn execute_from_read_only_copy() -> Result<()> {
-    let stat = call!("statvfs"(OWN) => rustix::fs::statvfs(OWN)).hint("minicon needs /proc")?;
-    if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        // execveat has named us after a descriptor.
-        let _ = rustix::thread::set_name(c"minicon");
+/// With the `arguments` that it got as they lie there nothing is copied to hand them on.
+pub fn execute_from_read_only_copy(arguments: Option<&Arguments>) -> Result<()> {
+    if IS_PROTECTED.load(Ordering::Relaxed) {
         return Ok(());
     }
+    let stat = call!("statvfs"(OWN) => rustix::fs::statvfs(OWN)).hint("minicon needs /proc")?;
+    if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return accept();
+    }
     match read_only_mount() {
-        Ok(copy) => execute(&copy),
-        Err(_) => execute_sealed(),
+        Ok(copy) => execute(&copy, arguments),
+        Err(_) => execute_sealed(arguments),
     }
     .step(|| "protect the runtime's own binary")
 }
 
+fn accept() -> Result<()> {
+    IS_PROTECTED.store(true, Ordering::Relaxed);
+    // execveat has named us after a descriptor.
+    let _ = rustix::thread::set_name(c"minicon");
+    Ok(())
+}
+
 fn read_only_mount() -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let own = call!("open"(OWN) => rustix::fs::open(OWN, flags, Mode::empty()))?;
-    let copy = mount::clone_tree(&own, false)?;
+    let copy = mount::clone_tree_at(rustix::fs::CWD, Path::new(OWN), false)?;
     let read_only = mount::Attributes { set: attribute::RDONLY, ..mount::Attributes::default() };
     mount::set_attributes(&copy, &read_only, false)?;
     Ok(copy)
 }
 
-fn execute_sealed() -> Result<()> {
+fn execute_sealed(arguments: Option<&Arguments>) -> Result<()> {
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     let own = std::fs::File::open(OWN).map_err(|error| Error::new(format!("open {OWN}: {error}")))?;
     if rustix::fs::fcntl_get_seals(&own).is_ok_and(|set| set.contains(seals)) {
-        let _ = rustix::thread::set_name(c"minicon");
-        return Ok(());
+        return accept();
     }
     let make = |flags| rustix::fs::memfd_create("minicon", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags);
     // MFD_EXEC came with Linux 6.3; with vm.memfd_noexec=2 no executable memory file can be had.
@@ -60,10 +72,14 @@ fn execute_sealed() -> Result<()> {
     std::io::Write::write_all(&mut writer, &binary).map_err(|error| Error::new(format!("copy {OWN}: {error}")))?;
     drop(writer);
     call!("fcntl"("F_ADD_SEALS") => rustix::fs::fcntl_add_seals(&copy, seals))?;
-    execute(&copy)
+    execute(&copy, arguments)
 }
 
-fn execute(copy: &OwnedFd) -> Result<()> {
+fn execute(copy: &OwnedFd, arguments: Option<&Arguments>) -> Result<()> {
+    if let Some(arguments) = arguments {
+        let Err(error) = arguments.execute(copy);
+        return Err(error);
+    }
     let to_c = |string: Vec<u8>| CString::new(string).map_err(|_| Error::new("an argument holds a NUL byte"));
     let argv = std::env::args_os().map(|word| to_c(word.into_vec())).collect::<Result<Vec<_>>>()?;
     let environment = std::env::vars_os()

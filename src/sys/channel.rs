@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -67,18 +68,15 @@ pub fn read(socket: impl AsFd) -> Result<Vec<u8>> {
 /// recvmsg(2): one message and the descriptors that came with it (close-on-exec). An empty message is the end: the
 /// other side has closed its end.
 pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
-    // Asked first, because a buffer for the longest would be cleared, page by page, for a message of one byte.
-    let waiting = rustix::io::retry_on_intr(|| {
-        rustix::net::recv(&socket, &mut [0u8; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC).map(|(_, length)| length)
-    });
-    let mut buffer = vec![0; call!("recv"("MSG_PEEK | MSG_TRUNC") => waiting)?];
+    // There from the start and never cleared: of its pages only those cost memory that a message has been in.
+    static BUFFER: Mutex<[u8; LONGEST]> = Mutex::new([0; LONGEST]);
+    let mut buffer = BUFFER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = call!("recvmsg"() => rustix::io::retry_on_intr(|| {
-        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let mut parts = [IoSliceMut::new(&mut buffer[..])];
         rustix::net::recvmsg(&socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     }))?;
-    buffer.truncate(received.bytes);
     let fds = ancillary
         .drain()
         .filter_map(|message| match message {
@@ -87,5 +85,5 @@ pub fn receive(socket: impl AsFd) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
         })
         .flatten()
         .collect();
-    Ok((buffer, fds))
+    Ok((buffer[..received.bytes].to_vec(), fds))
 }

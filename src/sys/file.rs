@@ -31,6 +31,23 @@ pub fn read_line(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
 }
 
+/// Reads a regular file from its beginning, at most so much of it. What a read(2) does not fill up has come to the end.
+pub fn read_up_to(file: &std::os::fd::OwnedFd, most: usize) -> Result<Vec<u8>> {
+    let mut text = vec![0; 16 * 1024];
+    let mut length = 0;
+    loop {
+        let place = &mut text[length..];
+        let room = place.len();
+        let read = call!("read"(Fd(file)) => rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *place)))?;
+        length += read;
+        if read < room || length >= most {
+            text.truncate(length.min(most));
+            return Ok(text);
+        }
+        text.resize(text.len() * 2, 0);
+    }
+}
+
 fn open(path: &Path) -> Result<std::os::fd::OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     call!("open"(path.display()) => rustix::fs::open(path, flags, Mode::empty()))

@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod channel;
+pub mod descriptors;
 pub mod entry;
 pub mod file;
 pub mod filter;

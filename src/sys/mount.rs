@@ -1,8 +1,8 @@
 //! Mounts as file descriptors: fsopen(2), fsmount(2), open_tree(2), mount_setattr(2), move_mount(2),
 //! and the classic mount(2) for what they cannot do.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
@@ -77,11 +77,47 @@ pub fn clone_tree_at(directory: impl AsFd, path: &Path, recursive: bool) -> Resu
     }
 }
 
+/// As [`clone_tree`], with attributes from the start: open_tree_attr(2), Linux 6.15. None where that cannot be had, or is
+/// refused: the two calls that it stands for will do or tell.
+pub fn clone_tree_changed(
+    directory: impl AsFd,
+    path: &Path,
+    recursive: bool,
+    attributes: &Attributes,
+) -> Option<OwnedFd> {
+    const SYS_OPEN_TREE_ATTR: libc::c_long = 467; // the same on every architecture
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags };
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;
+    // SAFETY: the structure has the kernel's layout and lives across the call, and so does the path, a C string.
+    let opened = outcome(unsafe {
+        libc::syscall(
+            SYS_OPEN_TREE_ATTR,
+            directory.as_fd().as_raw_fd(),
+            path.as_ptr(),
+            flags.bits(),
+            ptr::from_ref(attributes),
+            size_of::<Attributes>(),
+        )
+    });
+    // SAFETY: a new descriptor that nobody else owns.
+    opened.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
 /// Attaches a detached mount to an open file or directory: move_mount(2).
 pub fn attach(mount: impl AsFd, target: impl AsFd) -> Result<()> {
     let (mount, target) = (mount.as_fd(), target.as_fd());
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     call!("move_mount"(Fd(&mount), Fd(&target)) => rustix::mount::move_mount(mount, "", target, "", flags))
+}
+
+/// As [`attach`], to a name in an open directory. If it is a link the mount lies on the link or is refused: no path is
+/// followed.
+pub fn attach_in(mount: impl AsFd, directory: impl AsFd, name: &OsStr) -> Result<()> {
+    let (mount, directory) = (mount.as_fd(), directory.as_fd());
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    call!("move_mount"(Fd(&mount), Fd(&directory), name.display())
+        => rustix::mount::move_mount(mount, "", directory, name, flags))
 }
 
 /// fsopen(2): a new configuration context for a file system type.

@@ -8,7 +8,7 @@ use super::outcome;
 use crate::call;
 use crate::error::{Error, Result};
 
-/// Brings a device of our network namespace up: `SIOCSIFFLAGS` with `IFF_UP`. The kernel gives `lo` its addresses then.
+/// Brings a device of our network namespace up that nobody has changed yet: `SIOCSIFFLAGS` with `IFF_UP`. The kernel gives `lo` its addresses then.
 pub fn bring_up(name: &str) -> Result<()> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
     let socket = call!("socket"("AF_INET", "SOCK_DGRAM") => socket)?;
@@ -20,11 +20,8 @@ pub fn bring_up(name: &str) -> Result<()> {
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *place = byte as libc::c_char;
     }
-    // SAFETY: the request is a valid ifreq whose name ends with a zero byte; the kernel fills in the flags.
-    let asked = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) };
-    call!("ioctl"("SIOCGIFFLAGS", name) => outcome(asked.into()))?;
-    // SAFETY: the call before has filled in the flags, which both sides of the union of this request are about.
-    unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+    // A new device has no other flag that this request could change, see `IFF_VOLATILE` in linux/if.h.
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: as above; the kernel only reads.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     call!("ioctl"("SIOCSIFFLAGS", name, "IFF_UP") => outcome(set.into())).map(drop)

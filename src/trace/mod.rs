@@ -73,9 +73,13 @@ pub fn open(file: &Path, format: Option<&str>, container: &str) -> Result<()> {
     Ok(())
 }
 
-/// The descriptor, which a clone must keep.
-pub fn number() -> Option<RawFd> {
-    TRACE.get().map(|trace| trace.file.as_raw_fd())
+/// The descriptors that a clone must keep.
+pub fn numbers() -> impl Iterator<Item = RawFd> {
+    let own = TRACE.get().map(|trace| trace.file.as_raw_fd());
+    #[cfg(feature = "faults")]
+    return own.into_iter().chain(crate::fault::number());
+    #[cfg(not(feature = "faults"))]
+    own.into_iter()
 }
 
 /// This process is init from here on.
@@ -91,6 +95,8 @@ pub fn set_clock_offset(seconds: i64, nanoseconds: i64) {
 
 /// A step.
 pub fn step<T: Outcomes, I: Display>(id: impl FnOnce() -> I, act: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "faults")]
+    let (id, act) = crate::fault::armed(id, act);
     let began = begin();
     let result = act();
     if let Some(began) = began {
@@ -100,14 +106,23 @@ pub fn step<T: Outcomes, I: Display>(id: impl FnOnce() -> I, act: impl FnOnce() 
 }
 
 /// What a step returns.
-pub trait Outcomes {
+pub trait Outcomes: Sized {
     /// Why it failed, if it did.
     fn error(&self) -> Option<&Error>;
+
+    /// One that has failed, if it can.
+    #[cfg(feature = "faults")]
+    fn failed(error: Error) -> Option<Self>;
 }
 
 impl<T> Outcomes for Result<T> {
     fn error(&self) -> Option<&Error> {
         self.as_ref().err()
+    }
+
+    #[cfg(feature = "faults")]
+    fn failed(error: Error) -> Option<Self> {
+        Some(Err(error))
     }
 }
 
@@ -116,10 +131,17 @@ impl Outcomes for () {
     fn error(&self) -> Option<&Error> {
         None
     }
+
+    #[cfg(feature = "faults")]
+    fn failed(_error: Error) -> Option<Self> {
+        None
+    }
 }
 
 /// A step that may turn out to have nothing to do.
 pub fn conditional<I: Display>(id: impl FnOnce() -> I, act: impl FnOnce() -> Result<Outcome>) -> Result<()> {
+    #[cfg(feature = "faults")]
+    let (id, act) = crate::fault::armed(id, act);
     let began = begin();
     let result = act();
     if let Some(began) = began {
@@ -206,14 +228,19 @@ impl Drop for Group {
 }
 
 /// A step that another process will end, with [`end`].
-pub fn begin_for_other(id: &str) {
+pub fn begin_for_other(id: &str) -> Result<()> {
+    #[cfg(feature = "faults")]
+    crate::fault::before(id).map_or(Ok(()), Err)?;
     if let Some(began) = begin() {
         record(&id, Kind::Step, began, Event::Begun);
     }
+    Ok(())
 }
 
 /// Ends a step of init's, which has become the program or failed to, and all that it had begun.
 pub fn end(id: &str, error: Option<&Error>) {
+    #[cfg(feature = "faults")]
+    crate::fault::after(id);
     if let (Some(trace), Some(began)) = (TRACE.get(), begin()) {
         let event = Event::of(error, Outcome::Done);
         let span = Span { side: "init".into(), ends: true, ..span(trace, &id, Kind::Step, began, event) };

@@ -113,18 +113,43 @@ fn a_container_sees_its_cgroup_as_the_root() {
     writable(b()).run().ok().prints("0::/\n67108864");
 }
 
-/// Without a cgroup namespace the names are the host's; what is mounted is the container's cgroup all the same.
+/// Without a cgroup namespace the names are the host's, and so is the tree that is mounted: a program finds itself in it.
 #[test]
-fn without_a_cgroup_namespace_a_container_sees_its_own_cgroup() {
+fn without_a_cgroup_namespace_a_container_finds_itself_in_the_host_s_tree() {
     let Some(t) = with_v2("memory") else { return };
-    let script = "cut -d: -f3 /proc/self/cgroup; cat /sys/fs/cgroup/memory.max; \
-                  mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused";
+    let script =
+        "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup) && cat memory.max; mkdir x 2>/dev/null || echo refused";
     let b = || t.sh(script).share("cgroup").set("/linux/resources/memory", json!({"limit": 67108864}));
-    let read_only = b().run().ok();
-    assert!(read_only.stdout.ends_with("\n67108864\nrefused\n"), "{}", read_only.stdout);
-    assert!(read_only.lines()[0].contains("mc"), "{}", read_only.stdout);
-    let may_write = writable(b()).run().ok();
-    assert!(may_write.stdout.ends_with("\n67108864\n"), "{}", may_write.stdout);
+    let before = options_of_the_mount();
+    b().run().ok().prints("67108864\nrefused");
+    writable(b()).run().ok().prints("67108864");
+    // What mounts a cgroup2 anew sets the options of the one that there is: nsdelegate and its like would be gone.
+    assert_eq!(options_of_the_mount(), before);
+}
+
+fn options_of_the_mount() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("read");
+    mounts.lines().find(|line| line.split(' ').nth(1) == Some(MOUNT_POINT)).map(str::to_owned)
+}
+
+/// A program may leave its cgroup for another one of the host's tree; what is executed later follows it there.
+#[test]
+fn exec_finds_init_where_it_has_gone_in_the_host_s_tree() {
+    let Some(t) = with_v2("memory") else { return };
+    let script = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/.. && mkdir gone && echo 1 >gone/cgroup.procs && \
+                  exec sleep 1000";
+    let b = writable(t.sh(script)).share("cgroup");
+    let name = format!("{}-tree", b.id);
+    let tree = Path::new(MOUNT_POINT).join(&name);
+    let b = b.set("/linux/cgroupsPath", format!("/{name}/own"));
+    b.up();
+    eventually("init has gone", || b.cgroup("") == tree.join("gone"));
+    fs::remove_dir(tree.join("own")).expect("rmdir");
+    let found = b.exec(&["cat", "/proc/self/cgroup"]).ok();
+    assert!(found.stdout.trim_end().ends_with("-tree/gone"), "{}", found.stdout);
+    b.verb("delete", &["--force"]).run().ok();
+    eventually("its cgroup is empty", || fs::remove_dir(tree.join("gone")).is_ok());
+    let _ = fs::remove_dir(tree);
 }
 
 /// The cgroup file system may be written to.

@@ -80,6 +80,20 @@ fn the_mappings_of_the_mount_are_used() {
     tree.seen_with(&["rbind", "ridmap", "ro"], mappings()).run().ok().prints("1005:2006\n1005:2006");
 }
 
+/// A source below the root shows what earlier mounts have put there, be it mapped or not.
+#[test]
+fn what_has_been_mounted_below_the_root_can_be_mapped() {
+    let Some(t) = possible() else { return };
+    let tree = Tree::new(&t);
+    let b = tree.test.sh("cd /home && stat -c %u:%g file sub/file").own_rootfs();
+    let again = json!({
+        "type": "bind", "source": b.rootfs().join("mnt"), "destination": "/home", "options": ["rbind", "ridmap"],
+        "uidMappings": map(0, 1000), "gidMappings": map(0, 2000),
+    });
+    let b = b.mount("bind", &tree.path, "/mnt", &["rbind"]).push("/mounts", again);
+    b.run().ok().prints("1005:2006\n1005:2006");
+}
+
 /// "If they are not specified, the runtime MAY use the container's user namespace mapping": then the container sees the
 /// owners as they are on the disk.
 #[test]

@@ -215,16 +215,23 @@ fn a_tmpfs_over_nothing_has_its_own_permissions() {
     b.run().ok().prints("710\n1777");
 }
 
-/// As the sources are the host's paths, so may be those below the root: they show what has been mounted there by then.
+/// As the sources are the host's paths, so may be those below the root: they show what has been mounted there by then,
+/// also where the runtime makes the mounts for init.
 #[test]
 fn a_source_below_the_root_shows_what_is_mounted_there() {
     let t = Test::new();
     let source = t.directory("source");
     fs::write(source.join("file"), "words\n").expect("write");
-    let b = t.bundle(&["cat", "/home/below/file"]).own_rootfs();
-    let again = b.rootfs().join("mnt");
-    let b = b.mount("bind", &source, "/mnt/below", &["bind"]).mount("bind", again, "/home", &["rbind"]);
-    b.run().ok().prints("words");
+    for in_user_namespace in [false, true] {
+        let mut b = t.bundle(&["cat", "/home/below/file"]).own_rootfs();
+        if in_user_namespace {
+            let map = || json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+            b = b.unshare("user").set("/linux/uidMappings", map()).set("/linux/gidMappings", map());
+        }
+        let again = b.rootfs().join("mnt");
+        let b = b.mount("bind", &source, "/mnt/below", &["bind"]).mount("bind", again, "/home", &["rbind"]);
+        b.run().ok().prints("words");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub const LAYOUT: &str = "/run/layout";
 
 pub struct Buildah {
     world: World,
+    driver: &'static str,
 }
 
 impl Buildah {
@@ -32,8 +33,9 @@ impl Buildah {
             "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=32768:32768\"]\n\
              [network]\nnetwork_backend = \"netavark\"\n",
         )?;
+        let driver = if world.has_overlay()? { "overlay" } else { "vfs" };
         world.rest()?;
-        Ok(Box::new(Self { world }))
+        Ok(Box::new(Self { world, driver }))
     }
 }
 
@@ -54,7 +56,8 @@ impl Engine for Buildah {
 
     fn client(&self) -> Vec<String> {
         let path = |option: &str, name: &str| format!("--{option}={}", self.world.path(name));
-        vec!["buildah".to_owned(), path("root", "storage"), path("runroot", "runroot")]
+        let driver = format!("--storage-driver={}", self.driver);
+        vec!["buildah".to_owned(), path("root", "storage"), path("runroot", "runroot"), driver]
     }
 
     fn enter(&self, wrapper: &[&str]) -> Command {
@@ -73,7 +76,7 @@ impl Engine for Buildah {
         line.contains(&format!(" {} ", self.world.path("storage/overlay")))
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
-        Ok(self.world)
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
+        Ok(vec![self.world])
     }
 }

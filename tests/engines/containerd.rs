@@ -19,6 +19,8 @@ pub const SOCKET: &str = "/run/containerd/containerd.sock";
 pub struct Containerd {
     world: World,
     daemon: Child,
+    /// Where images and containers are: overlayfs if that works in the world's directory, else copies.
+    snapshotter: &'static str,
 }
 
 impl Containerd {
@@ -30,7 +32,8 @@ impl Containerd {
         let world = World::make(runtime, &[("containerd", "containerd"), ("ctr", "containerd")])?;
         let daemon = start_daemon(&world)?;
         let archive = image::oci_archive(world.directory.path())?;
-        let mut containerd = Self { world, daemon };
+        let snapshotter = if world.has_overlay()? { "overlayfs" } else { "native" };
+        let mut containerd = Self { world, daemon, snapshotter };
         let engine: &dyn Engine = &containerd;
         engine.ok(&format!("images import {}", archive.display()))?;
         containerd.world.rest()?;
@@ -48,8 +51,11 @@ state = "/run/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "{SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{}"
 "#,
-        world.path("containerd")
+        world.path("containerd"),
+        world.path("opt")
     );
     fs::write(&configuration, text)?;
     let daemon = world.daemon("containerd", &["--config", &configuration])?;
@@ -72,7 +78,8 @@ impl Engine for Containerd {
         let runtime = runtime.lines().next().unwrap_or("unknown");
         let (containerd, ctr) =
             (self.world.must(&["containerd", "--version"])?, self.world.must(&["ctr", "--version"])?);
-        Ok(format!("{containerd}; {ctr}; {runtime} ({})", self.world.runtime.display()))
+        let (path, snapshotter) = (self.world.runtime.display(), self.snapshotter);
+        Ok(format!("{containerd}; {ctr}; {runtime} ({path}); snapshots by {snapshotter}"))
     }
 
     fn client(&self) -> Vec<String> {
@@ -84,7 +91,9 @@ impl Engine for Containerd {
     }
 
     fn enter(&self, wrapper: &[&str]) -> Command {
-        self.world.enter(wrapper)
+        let mut command = self.world.enter(wrapper);
+        command.env("CONTAINERD_SNAPSHOTTER", self.snapshotter);
+        command
     }
 
     fn clear(&self) -> Result<()> {
@@ -98,8 +107,8 @@ impl Engine for Containerd {
         Ok(())
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
         stop_daemon(&self.daemon)?;
-        Ok(self.world)
+        Ok(vec![self.world])
     }
 }

@@ -6,20 +6,19 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::containerd;
+use crate::documented;
 use crate::engine::{Engine, Kind};
 use crate::image;
 use crate::process;
 use crate::world::{World, find_program, stop_daemon};
 
-/// What the daemon calls the runtime under test, which is also its default one.
-pub const RUNTIME: &str = "tested";
-
 const SOCKET: &str = "unix:///run/docker.sock";
 
 pub struct Docker {
-    world: World,
+    pub world: World,
     containerd: Child,
     dockerd: Child,
     client: String,
@@ -31,16 +30,22 @@ impl Docker {
     /// # Errors
     /// When a program is missing (the Debian package is named) or a daemon does not answer.
     pub fn start(runtime: &Path) -> Result<Box<dyn Engine>> {
+        let mut docker = Self::node(runtime)?;
+        docker.world.rest()?;
+        Ok(Box::new(docker))
+    }
+
+    /// The same, of a world that is not yet at rest.
+    pub fn node(runtime: &Path) -> Result<Self> {
         let programs = [("dockerd", "docker.io"), ("containerd", "containerd"), ("iptables", "iptables")];
-        let mut world = World::make(runtime, &programs)?;
+        let world = World::make(runtime, &programs)?;
         let client = find_client()?;
         let containerd = containerd::start_daemon(&world)?;
         let dockerd = start_daemon(&world)?;
         await_answer(&world, &client)?;
         let tarball = image::pack(world.directory.path())?.display().to_string();
         world.must(&[&client, "-H", SOCKET, "import", "-c", "ENV PATH=/usr/bin:/bin", &tarball, image::NAME])?;
-        world.rest()?;
-        Ok(Box::new(Self { world, containerd, dockerd, client }))
+        Ok(Self { world, containerd, dockerd, client })
     }
 }
 
@@ -51,36 +56,27 @@ fn find_client() -> Result<String> {
     Ok(client.context("there is no docker: apt-get install docker.io")?.display().to_string())
 }
 
-/// Experimental are the checkpoints. The limits are this process's own, because docker's default ones need CAP_SYS_RESOURCE.
+/// The documented configuration, and what the cases and a host without CAP_SYS_RESOURCE need: checkpoints are
+/// experimental, and docker's default limits are not ours to set.
 fn start_daemon(world: &World) -> Result<Child> {
-    let (data, configuration) = (world.path("docker"), world.path("daemon.json"));
+    let (data, file) = (world.path("docker"), world.path("daemon.json"));
     let runtime = world.runtime.display();
-    let text = format!(
-        r#"{{"runtimes": {{"{RUNTIME}": {{"path": "{runtime}"}}}}, "default-runtime": "{RUNTIME}",
-        "experimental": true,
-        "default-ulimits": {{"nofile": {{"Name": "nofile", "Soft": 20000, "Hard": 20000}}}}}}"#
-    );
-    fs::write(&configuration, text)?;
-    let by_flag = format!("{RUNTIME}-by-flag={runtime}");
-    world.daemon(
-        "dockerd",
-        &[
-            "--config-file",
-            &configuration,
-            "--add-runtime",
-            &by_flag,
-            "--containerd",
-            containerd::SOCKET,
-            "--host",
-            SOCKET,
-            "--data-root",
-            &data,
-            "--exec-root",
-            "/run/docker",
-            "--pidfile",
-            "/run/docker.pid",
-        ],
-    )
+    let mut configuration: Value = serde_json::from_str(&documented::blocks("Docker", "json", &world.runtime)?)?;
+    configuration["experimental"] = true.into();
+    configuration["default-ulimits"] = json!({"nofile": {"Name": "nofile", "Soft": 20000, "Hard": 20000}});
+    fs::write(&file, configuration.to_string())?;
+    let by_flag = format!("{}-by-flag={runtime}", documented::NAME);
+    let mut arguments = vec!["--config-file", &file, "--add-runtime", &by_flag, "--containerd", containerd::SOCKET];
+    arguments.extend(["--host", SOCKET, "--data-root", &data]);
+    arguments.extend(["--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]);
+    if !world.has_overlay()? {
+        arguments.extend(["--storage-driver", "vfs"]);
+    }
+    if !world.has_bridges()? {
+        // It would not start.
+        arguments.extend(["--iptables=false", "--bridge=none"]);
+    }
+    world.daemon("dockerd", &arguments)
 }
 
 fn await_answer(world: &World, client: &str) -> Result<()> {
@@ -137,9 +133,9 @@ impl Engine for Docker {
         line.contains(" /run/docker/netns/default ")
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
         stop_daemon(&self.dockerd)?;
         stop_daemon(&self.containerd)?;
-        Ok(self.world)
+        Ok(vec![self.world])
     }
 }

@@ -123,7 +123,7 @@ helper_binaries_dir = ["/usr/lib/podman", "/usr/libexec/podman"]
         let tarball = image::pack(self.world.directory.path())?.display().to_string();
         let import = ["--change", "ENV PATH=/usr/bin:/bin", &tarball, image::NAME];
         let engine: &dyn Engine = self;
-        if engine.call_with("import", &import)?.code != 0 {
+        if engine.call_with("import", &import)?.code != 0 || !self.world.has_overlay()? {
             self.driver = "vfs";
             self.configure_storage()?;
             let engine: &dyn Engine = self;
@@ -199,7 +199,7 @@ impl Engine for Podman {
         line.contains(&format!(" {} ", self.world.path(&format!("{0}/{0}", self.driver))))
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
-        Ok(self.world)
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
+        Ok(vec![self.world])
     }
 }

@@ -111,11 +111,20 @@ pub fn remove_inner_parents() {
     }
 }
 
-/// Files of engines outside the suite's own directory: those that are named after one.
+/// Files of engines outside the suite's own directory: those that are named after one, and in /etc those in them.
 fn files() -> Vec<String> {
     let entries = HOMES.iter().filter_map(|home| fs::read_dir(home).ok()).flatten().flatten();
-    let names = entries.map(|entry| entry.path().display().to_string());
-    names.filter(|path| FILES.iter().any(|name| path.contains(name))).collect()
+    let paths = entries.map(|entry| entry.path());
+    let mut found: Vec<_> =
+        paths.filter(|path| FILES.iter().any(|name| path.to_string_lossy().contains(name))).collect();
+    let mut index = 0;
+    while let Some(path) = found.get(index).cloned() {
+        if path.starts_with("/etc") {
+            found.extend(fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+        index += 1;
+    }
+    found.iter().map(|path| path.display().to_string()).collect()
 }
 
 /// The device nodes that a container's stdio can be, in the mount namespace of a process, with owner, group and mode.

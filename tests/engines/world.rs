@@ -18,10 +18,11 @@ use crate::snapshot;
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the holder of the namespaces does: a /run, a /dev/shm and a /var/cache (podman's locks) and a loopback of our own, the shared
-/// mount that podman would put on /run/netns at the first container, and device nodes of our own, because a runtime that
-/// gives its standard streams to the container's user gives away the host's /dev/null. Then it waits for the end of
-/// its input, which comes even if the suite is killed.
+/// What the holder of the namespaces does: a /run, a /dev/shm and a /var/cache (podman's locks) and a loopback of our
+/// own, the shared mount that podman would put on /run/netns at the first container, and device nodes of our own, because
+/// a runtime that gives its standard streams to the container's user gives away the host's /dev/null. Engines write some
+/// files below /etc and /var/lib whatever they are told, so those are the host's with a layer above, if that is possible.
+/// Then it waits for the end of its input, which comes even if the suite is killed.
 const HOLDER: &str = "
 set -e
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -31,6 +32,12 @@ mount --make-rshared /run/netns
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t tmpfs tmpfs /var/cache
 busybox ip link set lo up
+layer() { # DIRECTORY
+	mkdir -p /run/layer$1/upper /run/layer$1/work
+	mount -t overlay -o lowerdir=$1,upperdir=/run/layer$1/upper,workdir=/run/layer$1/work overlay $1 2>/dev/null || true
+}
+layer /etc
+layer /var/lib
 mkdir /run/nodes
 node() { mknod -m 666 /run/nodes/$1 c $2 $3; mount --bind /run/nodes/$1 /dev/$1; }
 node null 1 3; node zero 1 5; node full 1 7; node random 1 8; node tty 5 0
@@ -120,10 +127,27 @@ impl World {
     /// under test, which is how a shim finds one that nobody has named.
     pub fn daemon(&self, name: &str, arguments: &[&str]) -> Result<Child> {
         let log = fs::File::create(self.path(&format!("{name}.log")))?;
-        let mut command = self.enter(&[]);
+        // It does not outlive the suite, even if that is killed.
+        let mut command = self.enter(&["setpriv", "--pdeathsig", "TERM", "--"]);
         command.env("PATH", format!("{}:{PATH}", self.path("bin")));
         command.arg(name).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| name.to_owned())
+    }
+
+    /// Whether engines can make their default networks here: a bridge, and rules as they write them, tried where they
+    /// hinder nobody.
+    pub fn has_bridges(&self) -> Result<bool> {
+        let rule = "iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -m addrtype --src-type LOCAL -j MASQUERADE";
+        let script = format!("busybox ip link add probe type bridge && {rule}");
+        Ok(self.inside(&["unshare", "--net", "sh", "-c", &script])?.code == 0)
+    }
+
+    /// Whether layers can be mounted on each other in the world's directory, which they cannot where that is a layer.
+    pub fn has_overlay(&self) -> Result<bool> {
+        let script = "mkdir -p lower upper work merged && exec unshare --mount mount -t overlay -o \
+            lowerdir=lower,upperdir=upper,workdir=work overlay merged";
+        let in_directory = format!("mkdir -p {0} && cd {0} && {script}", self.path("tmp/probe"));
+        Ok(self.inside(&["sh", "-c", &in_directory])?.code == 0)
     }
 
     /// The end of the log of a daemon, for a message.
@@ -149,7 +173,7 @@ impl World {
     /// Names the processes, mounts and cgroups that stay.
     pub fn settle(&self, is_engines: &dyn Fn(&str) -> bool) -> Result<()> {
         let mut left = Vec::new();
-        process::until(Duration::from_secs(5), || {
+        process::until(Duration::from_secs(20), || {
             process::reap(None)?;
             snapshot::remove_inner_parents();
             left = self.leftovers(is_engines)?;
@@ -164,14 +188,17 @@ impl World {
         self.check_devices()
     }
 
-    /// Ends every process and the namespaces, and removes the files.
-    pub fn end(mut self) -> Result<()> {
-        self.idle_processes = BTreeSet::from([Pid::from_raw(self.holder.id() as i32)]);
-        self.kill_others()?;
-        snapshot::remove_parents(&self.old_parents);
-        drop(self.holder.stdin.take());
-        process::wait(&self.holder)?;
-        self.directory.close().context("the suite's directory")
+    /// Ends every process and the namespaces of all worlds, and removes the files.
+    pub fn end(worlds: Vec<Self>) -> Result<()> {
+        let holders: BTreeSet<_> = worlds.iter().map(|world| Pid::from_raw(world.holder.id() as i32)).collect();
+        process::kill_descendants(&|pid| holders.contains(&pid))?;
+        for mut world in worlds {
+            snapshot::remove_parents(&world.old_parents);
+            drop(world.holder.stdin.take());
+            process::wait(&world.holder)?;
+            world.directory.close().context("the suite's directory")?;
+        }
+        Ok(())
     }
 
     fn leftovers(&self, is_engines: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {

@@ -82,7 +82,9 @@ pub fn tree(what: &What) -> String {
         What::Link { path, .. } => format!("link:{}", path.display()),
         What::Console => "console".to_owned(),
         What::RootPropagation(_) => "propagation:/".to_owned(),
-        What::ReadOnlyMount(path) | What::ReadOnlyPath(path) => format!("read-only:{}", path.display()),
+        What::ReadOnlyMount(path) | What::ReadOnlyTree(path) | What::ReadOnlyPath(path) => {
+            format!("read-only:{}", path.display())
+        }
         What::Mask(path) => format!("mask:{}", path.display()),
         What::ReadOnlyRoot => "read-only:/".to_owned(),
     }

@@ -47,7 +47,7 @@ impl Plan {
         leave(self, acts.enter(Stage::Leave));
         acts.enter(Stage::Assume);
         match &self.program {
-            Some(program) => assume(program, &mut acts),
+            Some(program) => assume(self, program, &mut acts),
             None => acts.add(id::NOBODY, "give up every right, as there is no program", "process"),
         }
         acts.enter(Stage::Commit).add(id::COMMIT, "record the container as created", "");
@@ -245,7 +245,7 @@ fn leave(plan: &Plan, acts: &mut Acts) {
 }
 
 /// `init::identity::apply_limits` and `init::assume`.
-fn assume(program: &Program, acts: &mut Acts) {
+fn assume(plan: &Plan, program: &Program, acts: &mut Acts) {
     let (limits, identity) = (&program.limits, &program.identity);
     if limits.scheduler.is_some() {
         acts.add(id::SCHEDULER, "set the scheduler", "process.scheduler");
@@ -264,7 +264,8 @@ fn assume(program: &Program, acts: &mut Acts) {
     }
     acts.add(id::STDIO, "give the standard streams to the user", "");
     acts.add(id::CWD, format!("working directory {}", identity.cwd.display()), "process.cwd");
-    acts.enter(Stage::Limit);
+    // Init sets them where it still has the runtime's rights.
+    acts.enter(if plan.namespaces.has(Kind::User) { Stage::Limit } else { Stage::Assume });
     for limit in &limits.rlimits {
         acts.add(id::rlimit(limit), format!("{} soft {} hard {}", limit.name, limit.soft, limit.hard), limit.at);
     }

@@ -78,6 +78,18 @@ pub const CASES: &[Case] = &[
         config: "process.oomScoreAdj",
     },
     Case {
+        row: "deadlines on some processors only",
+        provoke: |t| {
+            let policy = json!({
+                "policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 50_000_000, "period": 50_000_000,
+            });
+            let b = t.bundle(&["true"]).set("/process/scheduler", policy);
+            b.set("/linux/resources/cpu", json!({"cpus": "0"})).create()
+        },
+        first: &["set the scheduler: ", "sched_setattr(", "EPERM"],
+        config: "process.scheduler",
+    },
+    Case {
         row: "no console socket",
         provoke: |t| {
             let b = t.bundle(&["true"]).set("/process/terminal", true);

@@ -54,10 +54,12 @@ fn lacks(row: &str) -> Option<&'static str> {
         reads("/sys/fs/cgroup/unified/cgroup.subtree_control", "hugetlb")
             && Path::new("/sys/fs/cgroup/pids/tasks").exists()
     };
+    let is_single = || std::thread::available_parallelism().is_ok_and(|number| number.get() == 1);
     let has_apparmor = || reads("/sys/module/apparmor/parameters/enabled", "Y");
     match row {
         row if HYBRID.contains(&row) && !is_hybrid() => Some("takes cgroup v1 and v2 side by side"),
         "controller is missing" if reads("/proc/cgroups", "rdma") => Some("takes a kernel without the controller rdma"),
+        "deadlines on some processors only" if is_single() => Some("takes two processors"),
         "no AppArmor" if has_apparmor() => Some("takes a kernel without AppArmor"),
         "no such AppArmor profile" if !has_apparmor() => Some("takes a kernel with AppArmor"),
         "no SELinux" if Path::new("/sys/fs/selinux/enforce").exists() => Some("takes a kernel without SELinux"),

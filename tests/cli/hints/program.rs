@@ -141,4 +141,17 @@ pub const CASES: &[Case] = &[
         first: &["limit cpu", "write(", "cpuset.cpus"],
         config: "linux.resources.cpu.cpus",
     },
+    Case {
+        row: "no seccomp agent",
+        provoke: |t| {
+            let profile = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "listenerPath": "/no/such/agent",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+            });
+            t.bundle(&["true"]).set("/linux/seccomp", profile).set("/process/noNewPrivileges", true).create()
+        },
+        first: &["hand over the seccomp notifier: ", "connect(/no/such/agent)", "ENOENT"],
+        config: "linux.seccomp.listenerPath",
+    },
 ];

@@ -29,6 +29,31 @@ impl<'t> Bundle<'t> {
         Bundle { test, dir, id, config }
     }
 
+    /// A bundle of the benchmark: `spec`, as minicon's `spec` writes it, or `real`, as podman writes it. Its root filesystem
+    /// is its own.
+    pub fn of_benchmark(test: &'t Test, kind: &str, args: &[&str]) -> Self {
+        let mut bundle = Bundle::new(test, args).own_rootfs();
+        let file = match kind {
+            "spec" => {
+                test.runtime(["spec", "--bundle"]).arg(&bundle.dir).run().ok();
+                bundle.dir.join("config.json")
+            }
+            _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bundles/real.json"),
+        };
+        bundle.config = serde_json::from_slice(&fs::read(file).expect("a configuration")).expect("JSON");
+        bundle = bundle.set("/process/args", json!(args)).set("/process/terminal", false).set("/root/path", "rootfs");
+        let mounts = bundle.config["mounts"].as_array_mut().into_iter().flatten();
+        for mount in mounts.filter(|mount| mount["type"] == "bind") {
+            let source = bundle.dir.join(mount["source"].as_str().expect("a source"));
+            match mount["destination"] == "/dev/shm" {
+                true => fs::create_dir(&source).expect("mkdir"),
+                false => fs::write(&source, "").expect("write"),
+            }
+            mount["source"] = json!(source);
+        }
+        bundle
+    }
+
     /// Sets a property, named by a JSON pointer; objects on the way are made.
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         *place(&mut self.config, pointer) = value.into();

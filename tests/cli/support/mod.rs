@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod command;
 pub mod guard;
+pub mod json_types;
 pub mod limits;
 pub mod rootfs;
 pub mod terminal;
@@ -142,7 +143,7 @@ impl Test {
         format!("{}-{}", self.tag(), self.made.get())
     }
 
-    fn tag(&self) -> String {
+    pub fn tag(&self) -> String {
         tag_of(&self.dir)
     }
 }

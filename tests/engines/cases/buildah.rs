@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use super::network::needs_bridge;
 use super::{Case, exits, field, holds, same};
 use crate::buildah::LAYOUT;
 use crate::engine::{Engine, Kind};
@@ -21,9 +22,11 @@ pub const CASES: &[Case] = &[
     Case { name: "run_volume", by: BUILDAH, check: run_volume },
     Case { name: "run_runtime_flags", by: BUILDAH, check: run_runtime_flags },
     Case { name: "run_network", by: BUILDAH, check: run_network },
+    Case { name: "run_network_bridge", by: BUILDAH, check: run_network_bridge },
     Case { name: "run_user_and_workdir", by: BUILDAH, check: run_user_and_workdir },
     Case { name: "run_caps", by: BUILDAH, check: run_caps },
     Case { name: "run_hostname", by: BUILDAH, check: run_hostname },
+    Case { name: "run_isolation_chroot", by: BUILDAH, check: run_isolation_chroot },
     Case { name: "build", by: BUILDAH, check: build },
     Case { name: "build_from_cache", by: BUILDAH, check: build_from_cache },
     Case { name: "build_memory", by: BUILDAH, check: build_memory },
@@ -42,10 +45,9 @@ fn from(e: &dyn Engine) -> Result<()> {
 
 fn run_with(e: &dyn Engine, options: &str, script: &str) -> Result<Outcome> {
     from(e)?;
-    e.call_with(
-        &format!("run --isolation oci --runtime {} {options} c -- sh -c", e.world().runtime.display()),
-        &[script],
-    )
+    let options = if options.contains("--network") { options.to_owned() } else { format!("--network none {options}") };
+    let run = format!("run --isolation oci --runtime {} {options} c -- sh -c", e.world().runtime.display());
+    e.call_with(&run, &[script])
 }
 
 fn sh(e: &dyn Engine, options: &str, script: &str) -> Result<String> {
@@ -67,7 +69,7 @@ fn run_exit_code(e: &dyn Engine) -> Result<()> {
 
 fn run_terminal(e: &dyn Engine) -> Result<()> {
     from(e)?;
-    let run = format!("run --terminal --runtime {} c -- sh -c", e.world().runtime.display());
+    let run = format!("run --network none --terminal --runtime {} c -- sh -c", e.world().runtime.display());
     let script = "tty; until stty size 2>/dev/null | grep -q '^[1-9]'; do sleep 0.1; done; stty size; exit 5";
     let outcome = e.call_on_terminal(&run, &[script])?;
     holds(&outcome.out, "/dev/pts/0\n37 111\n")?;
@@ -76,7 +78,7 @@ fn run_terminal(e: &dyn Engine) -> Result<()> {
 
 fn run_missing_program(e: &dyn Engine) -> Result<()> {
     from(e)?;
-    let outcome = e.call(&format!("run --runtime {} c -- /bin/nowhere", e.world().runtime.display()))?;
+    let outcome = e.call(&format!("run --network none --runtime {} c -- /bin/nowhere", e.world().runtime.display()))?;
     ensure!(outcome.code != 0, "success?");
     holds(&outcome.err, "/bin/nowhere")?;
     holds(outcome.err, "no such file or directory")
@@ -95,7 +97,7 @@ fn run_runtime_flags(e: &dyn Engine) -> Result<()> {
     let log = e.path("runtime.log");
     from(e)?;
     let flags = format!("--runtime-flag log={log} --runtime-flag log-format=json");
-    let run = format!("run --runtime {} {flags} c -- /bin/nowhere", e.world().runtime.display());
+    let run = format!("run --network none --runtime {} {flags} c -- /bin/nowhere", e.world().runtime.display());
     ensure!(e.call(&run)?.code != 0, "success?");
     let text = fs::read_to_string(log)?;
     let last: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
@@ -110,6 +112,12 @@ fn run_network(e: &dyn Engine) -> Result<()> {
     same(link, e.inside(&["readlink", "/proc/self/ns/net"])?.out.trim())
 }
 
+/// The default network, a bridge by netavark.
+fn run_network_bridge(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
+    same(sh(e, "--network bridge", "ls /sys/class/net")?, "eth0\nlo")
+}
+
 fn run_user_and_workdir(e: &dyn Engine) -> Result<()> {
     same(sh(e, "--user app --workingdir /usr/bin --env A=1", "id -u; id -g; pwd; echo $A")?, "1000\n1000\n/usr/bin\n1")
 }
@@ -121,6 +129,12 @@ fn run_caps(e: &dyn Engine) -> Result<()> {
 
 fn run_hostname(e: &dyn Engine) -> Result<()> {
     same(sh(e, "--hostname built.example", "hostname")?, "built.example")
+}
+
+/// Without any runtime, beside one.
+fn run_isolation_chroot(e: &dyn Engine) -> Result<()> {
+    same(sh(e, "", "echo by the runtime > /made; cat /made")?, "by the runtime")?;
+    same(e.ok("run --network host --isolation chroot c -- cat /made")?, "by the runtime")
 }
 
 /// Builds an image of one step; the client's outcome.
@@ -137,7 +151,7 @@ fn build(e: &dyn Engine) -> Result<()> {
     exits(&outcome, 0)?;
     holds(outcome.out, "step\n0\n")?;
     e.ok("from --name c localhost/built")?;
-    let run = format!("run --runtime {} c -- cat /made", e.world().runtime.display());
+    let run = format!("run --network none --runtime {} c -- cat /made", e.world().runtime.display());
     same(e.ok(&run)?, "built")?;
     e.ok("rm c")?;
     e.ok("rmi localhost/built").map(drop)
@@ -175,7 +189,7 @@ fn commit(e: &dyn Engine) -> Result<()> {
     e.ok("commit c localhost/committed")?;
     e.ok("rm c")?;
     e.ok("from --name d localhost/committed")?;
-    let run = format!("run --runtime {} d -- cat /made", e.world().runtime.display());
+    let run = format!("run --network none --runtime {} d -- cat /made", e.world().runtime.display());
     same(e.ok(&run)?, "kept")?;
     e.ok("rm d")?;
     e.ok("rmi localhost/committed").map(drop)

@@ -78,7 +78,7 @@ fn ps_and_inspect(e: &dyn Engine) -> Result<()> {
     let pid = e.pid("listed")?;
     same(std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim(), "sleep")?;
     if e.is_docker() {
-        return same(e.ok("inspect --format {{.HostConfig.Runtime}} listed")?, crate::docker::RUNTIME);
+        return same(e.ok("inspect --format {{.HostConfig.Runtime}} listed")?, crate::documented::NAME);
     }
     let name = e.world().runtime.file_name().unwrap_or_default().display().to_string();
     same(e.ok("inspect --format {{.OCIRuntime}} listed")?, name)

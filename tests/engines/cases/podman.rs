@@ -4,7 +4,9 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
+use super::network::needs_bridge;
 use super::{Case, PODMAN, PODMANS, Skipped, exits, field, holds, same};
+use crate::documented;
 use crate::engine::Engine;
 use crate::image::NAME;
 use crate::process;
@@ -23,10 +25,14 @@ pub const CASES: &[Case] = &[
     Case { name: "runtime_by_path", by: PODMANS, check: runtime_by_path },
     Case { name: "runtime_flags", by: PODMAN, check: runtime_flags },
     Case { name: "build_runtime_flags", by: PODMAN, check: build_runtime_flags },
+    Case { name: "documented_configuration", by: PODMANS, check: documented_configuration },
+    Case { name: "healthcheck_interval", by: PODMAN, check: healthcheck_interval },
+    Case { name: "system_df", by: PODMAN, check: system_df },
 ];
 
 /// A Kubernetes pod with two containers, limits and a probe of the shared namespaces.
 fn play_kube(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     let container = |name: &str, script: &str| {
         format!(
             "  - name: {name}\n    image: {NAME}:latest\n    imagePullPolicy: Never\n    command: [sh, -c, \"{script}\"]\n    \
@@ -51,6 +57,7 @@ fn play_kube(e: &dyn Engine) -> Result<()> {
 }
 
 fn pod_at_work(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     e.ok("pod create --name pod")?;
     e.start_in_pod("one")?;
     e.start_in_pod("two")?;
@@ -141,6 +148,9 @@ fn systemd_mode(e: &dyn Engine) -> Result<()> {
 
 /// `:O`: the directory is the lower layer of a root that vanishes.
 fn rootfs_overlay(e: &dyn Engine) -> Result<()> {
+    if !e.world().has_overlay()? {
+        return Err(Skipped("overlayfs cannot be mounted in the directory for temporary files").into());
+    }
     let root = e.path("lower");
     crate::image::build(root.as_ref())?;
     let run = format!("run --rm --network none --rootfs {root}:O /bin/sh -c");
@@ -155,6 +165,29 @@ fn runtime_by_path(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("--runtime {path} run -d --name by-path --network none {NAME} sleep 50"))?;
     same(e.ok("inspect --format {{.OCIRuntime}} by-path")?, path)?;
     same(e.ok("exec by-path echo in")?, "in")
+}
+
+/// What docs/engines.md says to write: the runtime by its name, its messages in podman's own, no cgroups if asked.
+fn documented_configuration(e: &dyn Engine) -> Result<()> {
+    let file = e.path("documented.conf");
+    fs::write(&file, documented::blocks("podman and buildah", "toml", &e.world().runtime)?)?;
+    let podman = |arguments: &[&str]| {
+        let mut command = e.command(&[], "--events-backend file", arguments);
+        process::run(command.env("CONTAINERS_CONF", &file), "")
+    };
+    exits(&podman(&["run", "-d", "--name", "named", "--network", "none", NAME, "sleep", "50"])?, 0)?;
+    same(e.ok("inspect --format {{.OCIRuntime}} named")?, documented::NAME)?;
+    same(e.runtime(&["list", "--quiet"])?.out.lines().count().to_string(), "1")?;
+    let missing = podman(&["run", "--rm", "--network", "none", NAME, "/bin/nowhere"])?;
+    exits(&missing, 127)?;
+    holds(&missing.err, "OCI runtime attempted to invoke a command that was not found")?;
+    // conmon would have passed them on as lines of JSON.
+    ensure!(!missing.err.contains("\"level\""), "{}", missing.err);
+    if e.is("runc") {
+        return Ok(());
+    }
+    let free = podman(&["run", "--rm", "--network", "none", "--cgroups", "disabled", NAME, "echo", "free"])?;
+    same(free.out, "free\n")
 }
 
 /// Global flags that podman hands to every call of the runtime.
@@ -174,4 +207,18 @@ fn build_runtime_flags(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("build --network none --runtime-flag debug --tag localhost/with-flags {context}"))?;
     same(e.ok("run --rm --network none localhost/with-flags cat /made")?, "made")?;
     e.ok("rmi localhost/with-flags").map(drop)
+}
+
+/// Whether or not systemd is there to run the command every so often, podman runs it when it is asked to.
+fn healthcheck_interval(e: &dyn Engine) -> Result<()> {
+    e.start_sh("healthy", "--health-interval 1h --health-cmd true", "exec sleep 50")?;
+    exits(&e.call("healthcheck run healthy")?, 0)?;
+    same(e.ok("inspect --format {{.State.Health.Status}} healthy")?, "healthy")
+}
+
+fn system_df(e: &dyn Engine) -> Result<()> {
+    e.start_sh("counted", "", "exec sleep 50")?;
+    let shown = e.ok("system df --format {{.Type}},{{.Total}},{{.Active}}")?;
+    ensure!(shown.lines().any(|line| line == "Containers,1,1"), "{shown}");
+    Ok(())
 }

@@ -26,6 +26,7 @@ impl Cgroup {
         let mut new = Creating { cgroup, made: Vec::new() };
         for directory in &plan.directories {
             if plan.is_made_by_systemd(directory) {
+                refuse_frozen(directory).at("linux.cgroupsPath")?;
                 new.push(directory, Presence::Awaited);
                 continue;
             }
@@ -125,6 +126,18 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+/// A directory that is there before its unit is, and frozen: systemd would put init into it, and it would never answer.
+fn refuse_frozen(directory: &Directory) -> Result<()> {
+    if directory.version == Version::V1 {
+        return Ok(()); // its freezer is not systemd's
+    }
+    match files::read_value(&directory.path.join("cgroup.freeze")) {
+        Ok(value) if value == "1" => Err(Error::new("container's cgroup unexpectedly frozen")),
+        Err(error) if !files::is_gone(&error) => Err(error.step("read the freezer")),
+        _ => Ok(()),
     }
 }
 

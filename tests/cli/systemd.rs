@@ -323,6 +323,23 @@ fn an_update_that_systemd_is_not_told_of_changes_nothing() {
     assert_eq!((read(&cgroup_of(b.pid()), "pids.max"), show(&unit(&b), "TasksMax")), ("66".into(), "66".into()));
 }
 
+/// systemd puts init into what it finds.
+#[test]
+fn a_frozen_cgroup_is_refused() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle();
+    let b = {
+        let path = format!("system.slice:frozen:{}", b.id);
+        b.set("/linux/cgroupsPath", path)
+    };
+    let directory = Path::new("/sys/fs/cgroup/system.slice").join(format!("frozen-{}.scope", b.id));
+    fs::create_dir(&directory).expect("mkdir");
+    fs::write(directory.join("cgroup.freeze"), "1").expect("freeze");
+    with_flag(&t, &b, "create").run().fails("container's cgroup unexpectedly frozen").says("config: linux.cgroupsPath");
+    fs::remove_dir(&directory).expect("rmdir");
+    b.is_gone();
+}
+
 /// systemd writes what it makes of a property, which for the BFQ scheduler is another number: ours come after.
 #[test]
 fn an_update_is_written_as_it_was_asked_for() {

@@ -38,8 +38,8 @@ ENGINE_PACKAGES := $(TEST_PACKAGES) buildah containerd docker.io fuse-overlayfs 
 VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overlayfs kmod libpam-systemd qemu-system-common \
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
-.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines test-vm \
-	vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
+.PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
+	test-swarm test-vm vm-shell demo compare nightly docs completions install uninstall deb clean FORCE fuzz deny \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
 
@@ -47,6 +47,7 @@ help:
 	@echo "make demo     build, then one container through its whole life, with limits"
 	@echo "make test     install what the tests need, and run them all (as root)"
 	@echo "make test-engines  tests with dockerd, containerd, podman (also rootless), buildah and umoci (as root)"
+	@echo "make test-swarm  tests with two nodes of Docker Swarm (as root)"
 	@echo "make test-vm  tests in virtual machines: cgroup v2 alone, without systemd and with it (as root)"
 	@echo "make test-escapes  published escapes, tried on RUNTIME=PROGRAM in a virtual machine (as root)"
 	@echo "make fuzz     every fuzz target for TIME=60 seconds; needs cargo-fuzz and a nightly compiler"
@@ -128,6 +129,8 @@ check:
 	$(CARGO) test --locked --quiet --lib --test tidy
 	$(CARGO) test --locked --quiet -p xtask
 	$(CARGO) test --locked --quiet -p conformance --lib
+	@# That the fuzz targets still build; the path keeps the fuzzer itself, which is C++, from being compiled.
+	CUSTOM_LIBFUZZER_PATH=/none/none $(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --bins
 
 deps:
 	@scripts/packages.sh $(TEST_PACKAGES)
@@ -152,6 +155,10 @@ test-engines: export ENGINES ?= all
 test-engines: deps-engines
 	@$(MAKE) quick
 	@MINICON=$(QUICK) scripts/test.sh --test engines -- $(TEST_ARGS)
+
+# Two dockerds with a cable between them, each in its own namespaces.
+test-swarm:
+	@$(MAKE) test-engines ENGINES=swarm
 
 deps-vm:
 	@scripts/packages.sh $(VM_PACKAGES)
@@ -217,6 +224,7 @@ conformance-spec: conformance-build
 nightly: export PROPTEST_CASES := 20000
 nightly: test release
 	@$(MAKE) test-escapes RACE=1
+	@$(MAKE) test-swarm
 
 clean:
 	$(CARGO) clean

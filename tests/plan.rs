@@ -7,7 +7,7 @@ use minicon::config;
 use minicon::plan::cgroup::{CgroupHost, Hierarchy, Unified};
 use minicon::plan::rootfs::What;
 use minicon::plan::steps::table;
-use minicon::plan::{Host, Plan, Request};
+use minicon::plan::{Host, Plan, Request, text};
 
 /// A host as this project's first machines were: cgroup v1 controllers with limits, hugetlb in the cgroup2 tree.
 fn host() -> Host {
@@ -106,6 +106,28 @@ fn bundles_have_their_golden_plans() {
         let expected = fs::read_to_string(&golden).unwrap_or_default();
         snapbox::assert_data_eq!(text, snapbox::Data::text(expected).raw());
         assert!(bundle.join("README.md").exists(), "{bundle:?} has no README");
+    }
+}
+
+/// The forms that `explain` has besides, of the longest document: what Docker wrote, with each format and with the reasons.
+#[test]
+fn explain_has_its_golden_forms() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/captured/docker.config.json");
+    let plan = plan(&file, &host_for(&file)).expect("it plans");
+    // A line a step, so that a difference can be read.
+    let json = text::json(&plan, true)["steps"].to_string().replace("},{", "},\n{") + "\n";
+    for (name, printed) in [
+        ("docker.explain.txt", text::text(&plan, false)),
+        ("docker.explain.why.txt", text::text(&plan, true)),
+        ("docker.explain.md", text::markdown(&plan, false)),
+        ("docker.explain.why.json", json),
+    ] {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&golden, &printed).expect("written");
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        snapbox::assert_data_eq!(printed, snapbox::Data::text(expected).raw());
     }
 }
 

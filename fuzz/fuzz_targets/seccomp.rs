@@ -16,7 +16,7 @@ mod oracle;
 mod policies;
 
 use minicon::error::Problem;
-use minicon::plan::seccomp::{Architecture, Filter, compile};
+use minicon::plan::seccomp::{Architecture, Extra, Filter, compile};
 use oci_spec::runtime::LinuxSeccomp;
 
 /// `SECCOMP_RET_*`.
@@ -63,7 +63,7 @@ fn profile(name: &str) -> LinuxSeccomp {
 /// Compiles, or tells the problems.
 fn try_filter(policy: &LinuxSeccomp, native: Architecture) -> Result<Filter, Vec<Problem>> {
     let mut problems = Vec::new();
-    let filter = compile(policy, native, &mut problems);
+    let filter = compile(policy, Extra::default(), native, &mut problems);
     assert_eq!(filter.is_none(), !problems.is_empty(), "{problems:?}");
     filter.inspect(|filter| interpreter::check(&filter.program)).ok_or(problems)
 }

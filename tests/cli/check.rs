@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -96,7 +97,11 @@ fn explain_and_check_need_no_rights() {
     r.configure(|_| ());
     let explained = r.runtime(&["explain", "--format", "json"]).run().ok().json();
     assert!(explained["steps"].as_array().expect("steps").iter().any(|step| step["id"] == "idmap:uid"));
-    r.runtime(&["check", "."]).run().ok().shows("an ordinary user");
+    let told = r.runtime(&["check", "."]).run().ok().shows("an ordinary user").stdout.clone();
+    // What the kernel can do does not depend on who asks, though it refuses most of it to an ordinary user.
+    let kernel = |told: &str| told.lines().filter(|line| line[9..].starts_with("kernel ")).map(str::to_owned).collect();
+    let of_root: Vec<String> = kernel(&t.runtime(["check"]).run().ok().stdout);
+    assert_eq!(kernel(&told), of_root);
     r.configure(|config| {
         config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 3_000_000_000_u32, "size": 5}]);
         config["process"]["oomScoreAdj"] = json!(-1000);
@@ -107,6 +112,29 @@ fn explain_and_check_need_no_rights() {
         found.iter().filter(|finding| finding["level"] == "failure").map(|finding| &finding["config"]).collect();
     assert!(places.contains(&&json!("linux.uidMappings")), "{places:?}");
     assert!(places.contains(&&json!("process.oomScoreAdj")), "{places:?}");
+}
+
+/// What is told of a bundle, as it is printed. What is told of the machine differs from one to the next and is left out.
+/// `UPDATE=1` writes the golden file anew.
+#[test]
+fn what_is_told_of_a_bundle_has_its_golden_text() {
+    let Some(t) = Test::of_minicon("only minicon checks") else { return };
+    let b = t
+        .bundle(&["no-such-program"])
+        .mount("bind", "/no/such", "/mnt", &["bind"])
+        .join("network", "/no/such/ns")
+        .set("/hooks/prestart", json!([{"path": "/no/such/hook"}]));
+    b.write();
+    let told = t.runtime(["check"]).arg(&b.dir).run().exits(1).stdout;
+    // The machine comes first. Where the root lies and how many steps there are is another on each.
+    let mut told: Vec<&str> = told.lines().skip_while(|line| !line.starts_with("ok       config ")).collect();
+    told.retain(|line| !line.starts_with("ok  ") && !line.ends_with(" to know"));
+    let told = told.join("\n") + "\n";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/check.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&golden, &told).expect("written");
+    }
+    assert_eq!(told, fs::read_to_string(&golden).unwrap_or_default());
 }
 
 /// A hook is found, not run.

@@ -23,6 +23,7 @@ mod hardening;
 mod hints;
 mod hooks;
 mod id_maps;
+mod json_types;
 mod lifecycle;
 mod load;
 mod memory_policy;

@@ -73,7 +73,7 @@ impl Engine for Buildah {
         line.contains(&format!(" {} ", self.world.path("storage/overlay")))
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
-        Ok(self.world)
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
+        Ok(vec![self.world])
     }
 }

@@ -19,6 +19,8 @@ pub const SOCKET: &str = "/run/containerd/containerd.sock";
 pub struct Containerd {
     world: World,
     daemon: Child,
+    /// Where images and containers are: overlayfs if that works in the world's directory, else copies.
+    snapshotter: &'static str,
 }
 
 impl Containerd {
@@ -30,7 +32,9 @@ impl Containerd {
         let world = World::make(runtime, &[("containerd", "containerd"), ("ctr", "containerd")])?;
         let daemon = start_daemon(&world)?;
         let archive = image::oci_archive(world.directory.path())?;
-        let mut containerd = Self { world, daemon };
+        let plugins = world.must(&["ctr", "--address", SOCKET, "plugins", "ls"])?;
+        let overlay = plugins.lines().any(|line| line.contains(" overlayfs ") && line.trim_end().ends_with(" ok"));
+        let mut containerd = Self { world, daemon, snapshotter: if overlay { "overlayfs" } else { "native" } };
         let engine: &dyn Engine = &containerd;
         engine.ok(&format!("images import {}", archive.display()))?;
         containerd.world.rest()?;
@@ -72,7 +76,8 @@ impl Engine for Containerd {
         let runtime = runtime.lines().next().unwrap_or("unknown");
         let (containerd, ctr) =
             (self.world.must(&["containerd", "--version"])?, self.world.must(&["ctr", "--version"])?);
-        Ok(format!("{containerd}; {ctr}; {runtime} ({})", self.world.runtime.display()))
+        let (path, snapshotter) = (self.world.runtime.display(), self.snapshotter);
+        Ok(format!("{containerd}; {ctr}; {runtime} ({path}); snapshots by {snapshotter}"))
     }
 
     fn client(&self) -> Vec<String> {
@@ -84,7 +89,9 @@ impl Engine for Containerd {
     }
 
     fn enter(&self, wrapper: &[&str]) -> Command {
-        self.world.enter(wrapper)
+        let mut command = self.world.enter(wrapper);
+        command.env("CONTAINERD_SNAPSHOTTER", self.snapshotter);
+        command
     }
 
     fn clear(&self) -> Result<()> {
@@ -98,8 +105,8 @@ impl Engine for Containerd {
         Ok(())
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
         stop_daemon(&self.daemon)?;
-        Ok(self.world)
+        Ok(vec![self.world])
     }
 }

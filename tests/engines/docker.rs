@@ -19,7 +19,7 @@ pub const RUNTIME: &str = "tested";
 const SOCKET: &str = "unix:///run/docker.sock";
 
 pub struct Docker {
-    world: World,
+    pub world: World,
     containerd: Child,
     dockerd: Child,
     client: String,
@@ -31,16 +31,22 @@ impl Docker {
     /// # Errors
     /// When a program is missing (the Debian package is named) or a daemon does not answer.
     pub fn start(runtime: &Path) -> Result<Box<dyn Engine>> {
+        let mut docker = Self::node(runtime)?;
+        docker.world.rest()?;
+        Ok(Box::new(docker))
+    }
+
+    /// The same, of a world that is not yet at rest.
+    pub fn node(runtime: &Path) -> Result<Self> {
         let programs = [("dockerd", "docker.io"), ("containerd", "containerd"), ("iptables", "iptables")];
-        let mut world = World::make(runtime, &programs)?;
+        let world = World::make(runtime, &programs)?;
         let client = find_client()?;
         let containerd = containerd::start_daemon(&world)?;
         let dockerd = start_daemon(&world)?;
         await_answer(&world, &client)?;
         let tarball = image::pack(world.directory.path())?.display().to_string();
         world.must(&[&client, "-H", SOCKET, "import", "-c", "ENV PATH=/usr/bin:/bin", &tarball, image::NAME])?;
-        world.rest()?;
-        Ok(Box::new(Self { world, containerd, dockerd, client }))
+        Ok(Self { world, containerd, dockerd, client })
     }
 }
 
@@ -62,25 +68,15 @@ fn start_daemon(world: &World) -> Result<Child> {
     );
     fs::write(&configuration, text)?;
     let by_flag = format!("{RUNTIME}-by-flag={runtime}");
-    world.daemon(
-        "dockerd",
-        &[
-            "--config-file",
-            &configuration,
-            "--add-runtime",
-            &by_flag,
-            "--containerd",
-            containerd::SOCKET,
-            "--host",
-            SOCKET,
-            "--data-root",
-            &data,
-            "--exec-root",
-            "/run/docker",
-            "--pidfile",
-            "/run/docker.pid",
-        ],
-    )
+    let mut arguments =
+        vec!["--config-file", &configuration, "--add-runtime", &by_flag, "--containerd", containerd::SOCKET];
+    arguments.extend(["--host", SOCKET, "--data-root", &data]);
+    arguments.extend(["--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"]);
+    if !world.has_bridges()? {
+        // It would not start.
+        arguments.extend(["--iptables=false", "--bridge=none"]);
+    }
+    world.daemon("dockerd", &arguments)
 }
 
 fn await_answer(world: &World, client: &str) -> Result<()> {
@@ -137,9 +133,9 @@ impl Engine for Docker {
         line.contains(" /run/docker/netns/default ")
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
         stop_daemon(&self.dockerd)?;
         stop_daemon(&self.containerd)?;
-        Ok(self.world)
+        Ok(vec![self.world])
     }
 }

@@ -18,11 +18,16 @@ pub enum Kind {
     Containerd,
     Buildah,
     Umoci,
+    Swarm,
 }
 
 impl Kind {
+    /// What `ENGINES=all` stands for.
     pub const ALL: [Self; 6] =
         [Self::Podman, Self::Rootless, Self::Docker, Self::Containerd, Self::Buildah, Self::Umoci];
+
+    /// What only a nightly run has time for.
+    pub const LONG: [Self; 1] = [Self::Swarm];
 
     /// What stands before the name of its cases.
     pub fn name(self) -> &'static str {
@@ -33,6 +38,7 @@ impl Kind {
             Self::Containerd => "containerd",
             Self::Buildah => "buildah",
             Self::Umoci => "umoci",
+            Self::Swarm => "swarm",
         }
     }
 }
@@ -53,12 +59,24 @@ pub trait Engine {
     fn enter(&self, wrapper: &[&str]) -> Command;
     /// Removes every container that a case left.
     fn clear(&self) -> Result<()>;
+    /// The other node of two.
+    fn worker(&self) -> Option<&dyn Engine> {
+        None
+    }
+    /// Removes what a case left in the engine, then checks that nothing of it is left anywhere.
+    ///
+    /// # Errors
+    /// Names the processes, mounts and cgroups that stay.
+    fn settle(&self) -> Result<()> {
+        self.clear()?;
+        self.world().settle(&|line| self.owns_mount(line))
+    }
     /// Whether a line about a mount is about one that the engine itself makes and takes away when it likes.
     fn owns_mount(&self, _line: &str) -> bool {
         false
     }
-    /// Ends the engine's daemons.
-    fn stop(self: Box<Self>) -> Result<World>;
+    /// Ends the engine's daemons; the worlds that they were in.
+    fn stop(self: Box<Self>) -> Result<Vec<World>>;
 }
 
 /// Calls that look the same for every engine. podman's and docker's command lines are the same where a case runs
@@ -188,20 +206,11 @@ impl dyn Engine + '_ {
     pub fn inside(&self, program: &[&str]) -> Result<Outcome> {
         self.world().inside(program)
     }
-
-    /// Removes what a case left in the engine, then checks that nothing of it is left anywhere.
-    ///
-    /// # Errors
-    /// Names the processes, mounts and cgroups that stay.
-    pub fn settle(&self) -> Result<()> {
-        self.clear()?;
-        self.world().settle(&|line| self.owns_mount(line))
-    }
 }
 
 /// Ends the engine and its world.
 pub fn end(engine: Box<dyn Engine>) -> Result<()> {
     let settled = engine.settle();
-    engine.stop()?.end()?;
+    World::end(engine.stop()?)?;
     settled
 }

@@ -2,7 +2,7 @@
 //! in a mount and network namespace of its own.
 //!
 //! Run as root by `cargo test --test engines [-- FILTER…]`: podman's cases, or those of the engines that `ENGINES`
-//! names ("docker containerd", or "all"). `RUNTIME=/usr/sbin/runc` runs the same cases against another runtime;
+//! names ("docker containerd", or "all", which is all but "swarm"). `RUNTIME=/usr/sbin/runc` runs the same cases against another runtime;
 //! without it they run against minicon (`MINICON=PATH`, else the newest of target/release and target/quick). libtest
 //! has no "after all tests", which an engine's set-up needs, hence a `main` of our own that prints what libtest prints.
 
@@ -16,6 +16,7 @@ mod podman;
 mod process;
 mod runtime;
 mod snapshot;
+mod swarm;
 mod umoci;
 mod world;
 
@@ -69,11 +70,16 @@ fn engines() -> Result<Vec<Kind>> {
     let named = env::var("ENGINES").unwrap_or_else(|_| Kind::Podman.name().to_owned());
     let words: Vec<_> = named.split_whitespace().collect();
     for word in &words {
-        let known = *word == "all" || Kind::ALL.iter().any(|kind| kind.name() == *word);
-        ensure!(known, "ENGINES: there is no engine {word:?}; there are {:?}, and all", Kind::ALL.map(Kind::name));
+        let known = *word == "all" || every().any(|kind| kind.name() == *word);
+        let names: Vec<_> = every().map(Kind::name).collect();
+        ensure!(known, "ENGINES: there is no engine {word:?}; there are {names:?}, and all");
     }
-    let wanted = |kind: &Kind| words.contains(&"all") || words.contains(&kind.name());
-    Ok(Kind::ALL.into_iter().filter(wanted).collect())
+    let in_all = |kind: &Kind| words.contains(&"all") && Kind::ALL.contains(kind);
+    Ok(every().filter(|kind| in_all(kind) || words.contains(&kind.name())).collect())
+}
+
+fn every() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().chain(Kind::LONG)
 }
 
 fn full_name(kind: Kind, case: &Case) -> String {
@@ -145,7 +151,10 @@ fn run_engine(kind: Kind, cases: &[&Case], runtime: &Path, tally: &mut Tally) ->
         let result = result.and(engine.settle());
         tally.record(&full_name(kind, case), result, case_started);
     }
-    engine::end(engine)?;
+    if let Err(error) = engine::end(engine) {
+        process::kill_descendants(&|_| false)?;
+        return Err(error);
+    }
     same_host(&before)
 }
 
@@ -156,6 +165,7 @@ fn start(kind: Kind, runtime: &Path) -> Result<Box<dyn Engine>> {
         Kind::Containerd => containerd::Containerd::start(runtime),
         Kind::Buildah => buildah::Buildah::start(runtime),
         Kind::Umoci => umoci::Umoci::start(runtime),
+        Kind::Swarm => swarm::Swarm::start(runtime),
     }
 }
 

@@ -199,7 +199,7 @@ impl Engine for Podman {
         line.contains(&format!(" {} ", self.world.path(&format!("{0}/{0}", self.driver))))
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
-        Ok(self.world)
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
+        Ok(vec![self.world])
     }
 }

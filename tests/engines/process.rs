@@ -20,7 +20,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// No single podman command takes nearly this long; only a hang does.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long what several daemons agree upon may take.
+pub const LONG: Duration = Duration::from_secs(90);
 
 /// How a command ended, and what it printed. A signal counts as 128 + its number, as in a shell.
 #[derive(Debug)]

@@ -61,7 +61,7 @@ impl Engine for Umoci {
         Ok(())
     }
 
-    fn stop(self: Box<Self>) -> Result<World> {
-        Ok(self.world)
+    fn stop(self: Box<Self>) -> Result<Vec<World>> {
+        Ok(vec![self.world])
     }
 }

@@ -120,10 +120,19 @@ impl World {
     /// under test, which is how a shim finds one that nobody has named.
     pub fn daemon(&self, name: &str, arguments: &[&str]) -> Result<Child> {
         let log = fs::File::create(self.path(&format!("{name}.log")))?;
-        let mut command = self.enter(&[]);
+        // It does not outlive the suite, even if that is killed.
+        let mut command = self.enter(&["setpriv", "--pdeathsig", "TERM", "--"]);
         command.env("PATH", format!("{}:{PATH}", self.path("bin")));
         command.arg(name).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         command.spawn().with_context(|| name.to_owned())
+    }
+
+    /// Whether engines can make their default networks here: a bridge, and rules as they write them, tried where they
+    /// hinder nobody.
+    pub fn has_bridges(&self) -> Result<bool> {
+        let rule = "iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -m addrtype --src-type LOCAL -j MASQUERADE";
+        let script = format!("busybox ip link add probe type bridge && {rule}");
+        Ok(self.inside(&["unshare", "--net", "sh", "-c", &script])?.code == 0)
     }
 
     /// The end of the log of a daemon, for a message.
@@ -149,7 +158,7 @@ impl World {
     /// Names the processes, mounts and cgroups that stay.
     pub fn settle(&self, is_engines: &dyn Fn(&str) -> bool) -> Result<()> {
         let mut left = Vec::new();
-        process::until(Duration::from_secs(5), || {
+        process::until(Duration::from_secs(20), || {
             process::reap(None)?;
             snapshot::remove_inner_parents();
             left = self.leftovers(is_engines)?;
@@ -164,14 +173,17 @@ impl World {
         self.check_devices()
     }
 
-    /// Ends every process and the namespaces, and removes the files.
-    pub fn end(mut self) -> Result<()> {
-        self.idle_processes = BTreeSet::from([Pid::from_raw(self.holder.id() as i32)]);
-        self.kill_others()?;
-        snapshot::remove_parents(&self.old_parents);
-        drop(self.holder.stdin.take());
-        process::wait(&self.holder)?;
-        self.directory.close().context("the suite's directory")
+    /// Ends every process and the namespaces of all worlds, and removes the files.
+    pub fn end(worlds: Vec<Self>) -> Result<()> {
+        let holders: BTreeSet<_> = worlds.iter().map(|world| Pid::from_raw(world.holder.id() as i32)).collect();
+        process::kill_descendants(&|pid| holders.contains(&pid))?;
+        for mut world in worlds {
+            snapshot::remove_parents(&world.old_parents);
+            drop(world.holder.stdin.take());
+            process::wait(&world.holder)?;
+            world.directory.close().context("the suite's directory")?;
+        }
+        Ok(())
     }
 
     fn leftovers(&self, is_engines: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {

@@ -50,7 +50,11 @@ fn kernel(report: &mut Report) {
     if let Err(errno) = rustix::process::pidfd_open(own, PidfdFlags::empty()) {
         report.failure("kernel", format!("pidfd_open: {errno}"), "Linux 5.3, or a seccomp filter that lets it pass");
     }
-    let is_missing = |done: Result<()>| done.is_err_and(|error| mount::is_unavailable(&error));
+    // EPERM is a filter's answer to root, but to an ordinary user the kernel's own.
+    let is_root = rustix::process::geteuid().is_root();
+    let is_missing = |done: Result<()>| {
+        done.is_err_and(|error| mount::is_unavailable(&error) && (is_root || error.errno() == Some(Errno::NOSYS)))
+    };
     if is_missing(mount::open_filesystem("proc").map(drop)) {
         report.warning("kernel", "no fsopen: mounts are made by mount(2)", "Linux 5.2 has it");
     }

@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod command;
 pub mod guard;
+pub mod json_types;
 pub mod limits;
 pub mod rootfs;
 pub mod terminal;

@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     Case { name: "run_user_and_workdir", by: BUILDAH, check: run_user_and_workdir },
     Case { name: "run_caps", by: BUILDAH, check: run_caps },
     Case { name: "run_hostname", by: BUILDAH, check: run_hostname },
+    Case { name: "run_isolation_chroot", by: BUILDAH, check: run_isolation_chroot },
     Case { name: "build", by: BUILDAH, check: build },
     Case { name: "build_from_cache", by: BUILDAH, check: build_from_cache },
     Case { name: "build_memory", by: BUILDAH, check: build_memory },
@@ -121,6 +122,12 @@ fn run_caps(e: &dyn Engine) -> Result<()> {
 
 fn run_hostname(e: &dyn Engine) -> Result<()> {
     same(sh(e, "--hostname built.example", "hostname")?, "built.example")
+}
+
+/// Without any runtime, beside one.
+fn run_isolation_chroot(e: &dyn Engine) -> Result<()> {
+    same(sh(e, "", "echo by the runtime > /made; cat /made")?, "by the runtime")?;
+    same(e.ok("run --isolation chroot c -- cat /made")?, "by the runtime")
 }
 
 /// Builds an image of one step; the client's outcome.

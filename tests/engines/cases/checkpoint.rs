@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::network::{fetch, needs_bridge};
 use super::{Case, DOCKER, PODMAN, Skipped, exits, same};
 use crate::engine::Engine;
+use crate::image::NAME;
 use crate::process;
 
 pub const CASES: &[Case] = &[
     Case { name: "checkpoint_and_restore", by: PODMAN, check: checkpoint_and_restore },
     Case { name: "checkpoint_and_go_on", by: PODMAN, check: checkpoint_and_go_on },
     Case { name: "checkpoint_exported", by: PODMAN, check: checkpoint_exported },
+    Case { name: "checkpoint_with_connections", by: PODMAN, check: checkpoint_with_connections },
     Case { name: "checkpoint", by: DOCKER, check: docker_checkpoint },
 ];
 
@@ -72,6 +75,21 @@ fn checkpoint_exported(e: &dyn Engine) -> Result<()> {
     e.remove("counter")?;
     e.ok(&format!("container restore --import {file} --name other"))?;
     exits(&e.call("exec other true")?, 0)
+}
+
+/// A server on the bridge, with a connection open, answers again at its address.
+fn checkpoint_with_connections(e: &dyn Engine) -> Result<()> {
+    needs_criu(e)?;
+    needs_bridge(e)?;
+    let serve = "echo page > /tmp/f; (sleep 50 | nc 127.0.0.1 80 >/dev/null) & exec httpd -f -p 80 -h /tmp";
+    e.ok_with(&format!("run -d --name server {NAME} sh -c"), &[serve])?;
+    let address = e.ok("inspect --format {{.NetworkSettings.IPAddress}} server")?;
+    same(e.inside(&["sh", "-c", &fetch(&address)])?.out, "page\n")?;
+    e.ok("container checkpoint --tcp-established server")?;
+    same(e.ok("inspect --format {{.State.Status}} server")?, "exited")?;
+    e.ok("container restore --tcp-established server")?;
+    same(e.ok("inspect --format {{.NetworkSettings.IPAddress}} server")?, &address)?;
+    same(e.inside(&["sh", "-c", &fetch(&address)])?.out, "page\n")
 }
 
 fn docker_checkpoint(e: &dyn Engine) -> Result<()> {

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Case, exits, field, harmless_device, has_shares, holds, limit, same};
+use super::{Case, Skipped, exits, field, harmless_device, has_shares, holds, limit, same};
 use crate::engine::{Engine, Kind};
 use crate::image::{self, FULL_NAME};
 use crate::process::{self, Outcome};
@@ -22,6 +22,9 @@ pub const CASES: &[Case] = &[
     Case { name: "run_by_default_shim", by: CTR, check: run_by_default_shim },
     Case { name: "run_rootfs", by: CTR, check: run_rootfs },
     Case { name: "run_config", by: CTR, check: run_config },
+    Case { name: "run_stdin", by: CTR, check: run_stdin },
+    Case { name: "run_systemd_cgroup", by: CTR, check: run_systemd_cgroup },
+    Case { name: "create_and_start", by: CTR, check: create_and_start },
     Case { name: "pid_file", by: CTR, check: pid_file },
     Case { name: "detached", by: CTR, check: detached },
     Case { name: "exec", by: CTR, check: exec },
@@ -136,22 +139,62 @@ fn run_rootfs(e: &dyn Engine) -> Result<()> {
     same(fs::read_to_string(format!("{root}/file"))?, "written\n")
 }
 
-/// A configuration of the caller's, here the runtime's own template.
-fn run_config(e: &dyn Engine) -> Result<()> {
-    let bundle = e.path("config");
+/// A configuration of the caller's, here the runtime's own template with a script and with `change`; its file.
+fn configuration(e: &dyn Engine, name: &str, script: &str, change: impl FnOnce(&mut Value)) -> Result<String> {
+    let bundle = e.path(name);
     fs::create_dir(&bundle)?;
     image::build(format!("{bundle}/rootfs").as_ref())?;
     exits(&e.runtime(&["spec", "--bundle", &bundle])?, 0)?;
     let file = format!("{bundle}/config.json");
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    config["root"]["path"] = format!("{bundle}/rootfs").into();
+    config["root"] = json!({"path": format!("{bundle}/rootfs"), "readonly": true});
     config["process"]["terminal"] = false.into();
-    config["process"]["args"] = ["/bin/hostname"].as_slice().into();
-    config["hostname"] = "configured".into();
+    config["process"]["args"] = json!(["/bin/sh", "-c", script]);
     // Limits above this process's own need CAP_SYS_RESOURCE.
-    config["process"]["rlimits"] = Value::Array(Vec::new());
+    config["process"]["rlimits"] = json!([]);
+    change(&mut config);
     fs::write(&file, config.to_string())?;
+    Ok(file)
+}
+
+fn run_config(e: &dyn Engine) -> Result<()> {
+    let file = configuration(e, "config", "hostname", |config| config["hostname"] = "configured".into())?;
     same(e.ok(&format!("run --rm {} --config {file} c", binary(e)))?, "configured")
+}
+
+/// ctr loses the end of its input if that comes before it has made the task, and then waits for ever.
+fn run_stdin(e: &dyn Engine) -> Result<()> {
+    for seconds in [1, 4, 16] {
+        let feed = format!("{{ printf 'one\\ntwo\\n'; sleep {seconds}; }} | timeout -s KILL 20 \"$@\"");
+        let run = format!("run --rm {} {FULL_NAME} c cat", binary(e));
+        let outcome = process::run(&mut e.command(&["sh", "-c", &feed, "sh"], &run, &[]), "")?;
+        if outcome.code == 0 {
+            return same(outcome.out, "one\ntwo\n");
+        }
+        e.clear()?;
+    }
+    Err(Skipped("ctr lost the end of its input three times").into())
+}
+
+/// The shim passes --systemd-cgroup and the path as it is. Where systemd is not, that is an error which says so.
+fn run_systemd_cgroup(e: &dyn Engine) -> Result<()> {
+    let outcome = run_with(e, "--runc-systemd-cgroup --cgroup system.slice:engines-test:c", "echo ran")?;
+    if fs::exists("/run/systemd/system")? && outcome.code == 0 {
+        return same(outcome.out, "ran\n");
+    }
+    ensure!(outcome.code != 0, "it ran without systemd: {}", outcome.out);
+    holds(outcome.err, "systemd")
+}
+
+/// The two halves of `run`, by the shim's own choice of a runtime, because `containers create` takes none.
+fn create_and_start(e: &dyn Engine) -> Result<()> {
+    // ctr would take an option of the program's, such as `-c`, for its own.
+    e.ok(&format!("containers create --runtime io.containerd.runc.v2 {FULL_NAME} c cat /etc/group /nowhere"))?;
+    same(e.ok("containers ls --quiet")?, "c")?;
+    same(e.ok("tasks ls --quiet")?, "")?;
+    let outcome = e.call("tasks start c")?;
+    same(outcome.out.lines().next().unwrap_or_default(), "root:x:0:")?;
+    exits(&outcome, 1)
 }
 
 fn pid_file(e: &dyn Engine) -> Result<()> {
@@ -329,9 +372,13 @@ fn events(e: &dyn Engine) -> Result<()> {
 }
 
 fn memory_oom(e: &dyn Engine) -> Result<()> {
-    // The container lives on for a moment after the kill, or the shim might miss it.
+    // The container lives on for a moment after the kill, or the shim might miss it. ctr has no limit for swap.
     let script = "tail /dev/zero; code=$?; sleep 0.5; exit $code";
-    let action = || exits(&run_with(e, "--memory-limit 20971520", script)?, 137);
+    let file = configuration(e, "greedy", script, |config| {
+        config["linux"]["resources"]["memory"] = json!({"limit": 20 << 20, "swap": 20 << 20});
+        config["linux"]["cgroupsPath"] = format!("/{CONTAINERD_NAMESPACE}/greedy").into();
+    })?;
+    let action = || exits(&e.call(&format!("run --rm {} --config {file} c", binary(e)))?, 137);
     watched(e, action, &["/tasks/oom"])
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::network::needs_bridge;
 use super::{Case, DOCKER, has_shares, holds, limit, same};
 use crate::docker::RUNTIME;
 use crate::engine::Engine;
@@ -65,10 +66,15 @@ fn update_restart(e: &dyn Engine) -> Result<()> {
     Ok(())
 }
 
+/// The shim hears of it, and dockerd tells it as an event and in what it knows of the container.
 fn oom_killed(e: &dyn Engine) -> Result<()> {
+    let since = super::seconds()?;
     let run = format!("run --name greedy --network none --memory 20m --memory-swap 20m {NAME} sh -c");
     e.call_with(&run, &["tail /dev/zero; code=$?; sleep 0.5; exit $code"])?;
-    same(e.ok("inspect --format {{.State.OOMKilled}},{{.State.ExitCode}} greedy")?, "true,137")
+    same(e.ok("inspect --format {{.State.OOMKilled}},{{.State.ExitCode}} greedy")?, "true,137")?;
+    let until = super::seconds()? + 1;
+    let events = format!("events --since {since} --until {until} --filter event=oom --format");
+    same(e.ok_with(&events, &["{{.Status}} {{.Actor.Attributes.name}}"])?, "oom greedy")
 }
 
 /// A container that dies comes back, with a new first process, until it is stopped.
@@ -85,6 +91,7 @@ fn restart_always(e: &dyn Engine) -> Result<()> {
 
 /// A second interface arrives in the namespace of the running container.
 fn two_networks(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     e.ok("network create --subnet 10.97.0.0/24 second")?;
     e.ok_with(&format!("run -d --name server {NAME} sh -c"), &["exec sleep 50"])?;
     e.ok("network connect --alias other second server")?;

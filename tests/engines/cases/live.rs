@@ -1,12 +1,14 @@
 //! What watches or changes a container while it runs: pause, update, stats, events, diff, commit, attach, rename.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, EVERY, ROOTFUL, exits, has_shares, holds, limit, same};
+use super::{Case, EVERY, ROOTFUL, exits, has_shares, holds, limit, same, seconds};
 use crate::engine::Engine;
 use crate::image::NAME;
+use crate::process;
 
 pub const CASES: &[Case] = &[
     Case { name: "pause_and_unpause", by: ROOTFUL, check: pause_and_unpause },
@@ -99,16 +101,12 @@ fn stats(e: &dyn Engine) -> Result<()> {
     e.start_sh("measured", "--memory 64m", "sleep 49 & exec sleep 50")?;
     let mut shown = String::new();
     // Memory counts when the kernel has charged it, a moment after the start.
-    let found = crate::process::until(Duration::from_secs(10), || {
+    let found = process::until(Duration::from_secs(10), || {
         shown = e.ok("stats --no-stream --format {{.PIDs}},{{.MemUsage}} measured")?;
         Ok(shown.starts_with("2,") && !shown.starts_with("2,0B"))
     })?;
     ensure!(found, "{shown}");
     holds(shown, "/ 6")
-}
-
-fn seconds() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
 /// The engine's own record of a container's life, which comes from what the runtime reports.
@@ -143,13 +141,20 @@ fn commit(e: &dyn Engine) -> Result<()> {
     e.ok("rmi localhost/committed").map(drop)
 }
 
-/// The output after the attaching, and the exit code.
+/// The output since the attaching, and the exit code. The container ends when the client has heard of it.
 fn attach(e: &dyn Engine) -> Result<()> {
-    e.start_sh("late", "", "until test -e /go; do sleep 0.05; done; sleep 1; echo late; exit 3")?;
-    e.ok("exec late touch /go")?;
-    let outcome = e.call("attach --no-stdin late")?;
+    let (shared, heard) = (e.path("attached-to"), e.path("attached"));
+    fs::create_dir(&shared)?;
+    let ticking = "until test -e /shared/go; do echo tick; sleep 0.1; done; echo late; exit 3";
+    e.start_sh("late", &format!("--volume {shared}:/shared"), ticking)?;
+    let script = format!(
+        "\"$@\" >{heard} 2>&1 & client=$!; for i in $(seq 200); do grep -q tick {heard} && break; sleep 0.1; done
+        touch {shared}/go; wait $client"
+    );
+    let outcome = process::run(&mut e.command(&["sh", "-c", &script, "sh"], "attach --no-stdin late", &[]), "")?;
+    let heard = fs::read_to_string(heard)?;
     // podman without root prints one more newline.
-    same(outcome.out.trim(), "late")?;
+    ensure!(heard.starts_with("tick\n") && heard.trim_end().ends_with("\nlate"), "{heard:?}");
     // podman 4.3 does not hand the code on.
     exits(&outcome, if e.is_docker() { 3 } else { 0 })
 }

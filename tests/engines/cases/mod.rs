@@ -18,11 +18,13 @@ mod rights;
 mod rootless;
 mod run;
 mod storage;
+mod swarm;
 mod umoci;
 
 use std::fs;
 use std::panic::Location;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
@@ -76,6 +78,7 @@ pub fn of(kind: Kind) -> impl Iterator<Item = &'static Case> {
         containerd::CASES,
         buildah::CASES,
         umoci::CASES,
+        swarm::CASES,
     ];
     tables.into_iter().flatten().filter(move |case| case.by.contains(&kind))
 }
@@ -134,6 +137,11 @@ fn has_shares(pid: i32, shares: u64) -> Result<()> {
     let got = limit(pid, ("cpu", "cpu.shares"), "cpu.weight")?;
     ensure!(got == shares.to_string() || weights.contains(&got.as_str()), "{got} instead of {shares} shares");
     Ok(())
+}
+
+/// The time, as the engines' events are asked for.
+fn seconds() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
 /// A device whose opening changes nothing and that no container has by default.

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
+use super::network::needs_bridge;
 use super::{Case, PODMAN, PODMANS, Skipped, exits, field, holds, same};
 use crate::engine::Engine;
 use crate::image::NAME;
@@ -23,10 +24,13 @@ pub const CASES: &[Case] = &[
     Case { name: "runtime_by_path", by: PODMANS, check: runtime_by_path },
     Case { name: "runtime_flags", by: PODMAN, check: runtime_flags },
     Case { name: "build_runtime_flags", by: PODMAN, check: build_runtime_flags },
+    Case { name: "healthcheck_interval", by: PODMAN, check: healthcheck_interval },
+    Case { name: "system_df", by: PODMAN, check: system_df },
 ];
 
 /// A Kubernetes pod with two containers, limits and a probe of the shared namespaces.
 fn play_kube(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     let container = |name: &str, script: &str| {
         format!(
             "  - name: {name}\n    image: {NAME}:latest\n    imagePullPolicy: Never\n    command: [sh, -c, \"{script}\"]\n    \
@@ -51,6 +55,7 @@ fn play_kube(e: &dyn Engine) -> Result<()> {
 }
 
 fn pod_at_work(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     e.ok("pod create --name pod")?;
     e.start_in_pod("one")?;
     e.start_in_pod("two")?;
@@ -174,4 +179,18 @@ fn build_runtime_flags(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("build --network none --runtime-flag debug --tag localhost/with-flags {context}"))?;
     same(e.ok("run --rm --network none localhost/with-flags cat /made")?, "made")?;
     e.ok("rmi localhost/with-flags").map(drop)
+}
+
+/// Whether or not systemd is there to run the command every so often, podman runs it when it is asked to.
+fn healthcheck_interval(e: &dyn Engine) -> Result<()> {
+    e.start_sh("healthy", "--health-interval 1h --health-cmd true", "exec sleep 50")?;
+    exits(&e.call("healthcheck run healthy")?, 0)?;
+    same(e.ok("inspect --format {{.State.Health.Status}} healthy")?, "healthy")
+}
+
+fn system_df(e: &dyn Engine) -> Result<()> {
+    e.start_sh("counted", "", "exec sleep 50")?;
+    let shown = e.ok("system df --format {{.Type}},{{.Total}},{{.Active}}")?;
+    ensure!(shown.lines().any(|line| line == "Containers,1,1"), "{shown}");
+    Ok(())
 }

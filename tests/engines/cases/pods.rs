@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::network::needs_bridge;
 use super::{Case, PODMAN, PODMANS, exits, same};
 use crate::engine::Engine;
 use crate::image::NAME;
@@ -10,6 +11,7 @@ pub const CASES: &[Case] =
     &[Case { name: "pod", by: PODMANS, check: pod }, Case { name: "pod_shared_pid", by: PODMAN, check: shared_pid }];
 
 fn pod(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     e.ok("pod create --name pod --hostname podhost")?;
     e.ok(&format!("run -d --pod pod --name one {NAME} sleep 50"))?;
     let script = "hostname; for kind in net ipc uts pid; do readlink /proc/self/ns/$kind; done";
@@ -26,6 +28,7 @@ fn pod(e: &dyn Engine) -> Result<()> {
 }
 
 fn shared_pid(e: &dyn Engine) -> Result<()> {
+    needs_bridge(e)?;
     e.ok("pod create --name pod --share pid,net,ipc,uts")?;
     let first = e.ok(&format!("run --rm --pod pod {NAME} cat /proc/1/comm"))?;
     same(first, "catatonit")?;

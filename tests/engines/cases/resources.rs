@@ -1,10 +1,12 @@
 //! Limits: cgroups, rlimits, oom score, /dev/shm, sysctls; read back where the kernel keeps them.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, EVERY, ROOTFUL, exits, has_shares, limit, same};
+use super::{Case, EVERY, ROOTFUL, Skipped, exits, has_shares, limit, same};
 use crate::engine::Engine;
 use crate::image::NAME;
 
@@ -14,6 +16,7 @@ pub const CASES: &[Case] = &[
     Case { name: "memory_oom", by: ROOTFUL, check: memory_oom },
     Case { name: "pids_limit_in_force", by: ROOTFUL, check: pids_limit_in_force },
     Case { name: "cpu_shares_and_cpuset", by: ROOTFUL, check: cpu_shares_and_cpuset },
+    Case { name: "block_device_limit", by: ROOTFUL, check: block_device_limit },
     Case { name: "cgroup_parent", by: ROOTFUL, check: cgroup_parent },
     Case { name: "ulimit", by: EVERY, check: ulimit },
     Case { name: "oom_score_adj", by: EVERY, check: oom_score_adj },
@@ -67,6 +70,18 @@ fn cpu_shares_and_cpuset(e: &dyn Engine) -> Result<()> {
     has_shares(pid, 512)?;
     same(limit(pid, ("cpuset", "cpuset.cpus"), "cpuset.cpus")?, "0")?;
     same(super::field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "Cpus_allowed_list")?, "0")
+}
+
+/// Bytes a second, of a disk by its name.
+fn block_device_limit(e: &dyn Engine) -> Result<()> {
+    let disk = ["/dev/vda", "/dev/sda", "/dev/nvme0n1", "/dev/loop0"].into_iter().find(|path| Path::new(path).exists());
+    let disk = disk.ok_or(Skipped("there is no disk to limit"))?;
+    let device = fs::metadata(disk)?.rdev();
+    e.start_sh("slow", &format!("--device-read-bps {disk}:1mb"), "exec sleep 50")?;
+    let got = limit(e.pid("slow")?, ("blkio", "blkio.throttle.read_bps_device"), "io.max")?;
+    let number = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    ensure!(got == format!("{number} 1048576") || got.starts_with(&format!("{number} rbps=1048576 ")), "{got}");
+    Ok(())
 }
 
 fn cgroup_parent(e: &dyn Engine) -> Result<()> {

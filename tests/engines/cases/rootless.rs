@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
+use super::network::{fetch, needs_bridge};
 use super::{Case, Skipped, holds, same};
 use crate::engine::{Engine, Kind};
 use crate::image::NAME;
@@ -52,20 +53,31 @@ fn userns_nomap(e: &dyn Engine) -> Result<()> {
     Ok(())
 }
 
+/// The other end of slirp4netns is a device that only some kernels have.
+fn needs_tun(e: &dyn Engine) -> Result<()> {
+    if e.inside(&["sh", "-c", "exec 3<>/dev/net/tun"])?.code != 0 {
+        return Err(Skipped("this kernel has no /dev/net/tun").into());
+    }
+    Ok(())
+}
+
 fn network_slirp(e: &dyn Engine) -> Result<()> {
+    needs_tun(e)?;
     let run = format!("run --rm --network slirp4netns {NAME} sh -c");
     holds(e.ok_with(&run, &["ip -o -4 addr show tap0; ip route"])?, "10.0.2.100/24")?;
     holds(e.ok_with(&run, &["ip route"])?, "default via 10.0.2.2 dev tap0")
 }
 
 fn network_slirp_publish(e: &dyn Engine) -> Result<()> {
+    needs_tun(e)?;
     let serve = ["echo page > /tmp/f; httpd -f -p 80 -h /tmp"];
     e.ok_with(&format!("run -d --name server --network slirp4netns --publish 8081:80 {NAME} sh -c"), &serve)?;
-    let fetch = "for i in 1 2 3 4 5 6 7 8 9; do busybox wget -q -O - http://127.0.0.1:8081/f && break; sleep 0.2; done";
-    same(e.inside(&["sh", "-c", fetch])?.out, "page\n")
+    same(e.inside(&["sh", "-c", &fetch("127.0.0.1:8081")])?.out, "page\n")
 }
 
 fn network_bridge(e: &dyn Engine) -> Result<()> {
+    needs_tun(e)?;
+    needs_bridge(e)?;
     let run = format!("run --rm --network podman {NAME} sh -c");
     holds(e.ok_with(&run, &["ip route"])?, "default via 10.88.0.1 dev eth0")
 }

@@ -28,7 +28,7 @@ pub const CASES: &[Case] = &[
 ];
 
 fn echo(e: &dyn Engine) -> Result<()> {
-    same(e.ok(&format!("run --rm {NAME} echo ok"))?, "ok")
+    same(e.ok(&format!("run --rm --network none {NAME} echo ok"))?, "ok")
 }
 
 fn exit_code(e: &dyn Engine) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What is mounted: volumes, bind mounts and their propagation, tmpfs, the root itself.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, chown};
 
 use anyhow::{Result, ensure};
 
@@ -154,10 +154,16 @@ fn default_mounts(e: &dyn Engine) -> Result<()> {
     same(e.sh("", nodes)?, "full 1:7 666\nnull 1:3 666\nrandom 1:8 666\ntty 5:0 666\nurandom 1:9 666\nzero 1:5 666")
 }
 
-/// podman cp works on the running container's root.
+/// cp works on the running container's root, in both directions.
 fn cp(e: &dyn Engine) -> Result<()> {
     e.ok(&format!("run -d --network none --name copied {NAME} sleep 50"))?;
     fs::write(e.path("to-copy"), "copied\n")?;
     e.ok(&format!("cp {} copied:/there", e.path("to-copy")))?;
-    same(e.ok("exec copied cat /there")?, "copied")
+    same(e.ok("exec copied cat /there")?, "copied")?;
+    e.ok_with("exec copied sh -c", &["echo made > /made; chmod 640 /made"])?;
+    // The ordinary user may write there too.
+    let back = e.path("tmp/back");
+    e.ok(&format!("cp copied:/made {back}"))?;
+    same(fs::read_to_string(&back)?, "made\n")?;
+    same(format!("{:o}", fs::metadata(&back)?.mode() & 0o7777), "640")
 }

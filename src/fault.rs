@@ -35,6 +35,8 @@ enum Kind {
     After,
     /// The other process dies before it: the runtime at a step of init's, its children at one of its own.
     Other,
+    /// The other process and then its own die before it.
+    Both,
 }
 
 static FAULT: OnceLock<Fault> = OnceLock::new();
@@ -50,6 +52,7 @@ pub fn arm() -> Result<()> {
         "before" => Some(Kind::Before),
         "after" => Some(Kind::After),
         "other" => Some(Kind::Other),
+        "both" => Some(Kind::Both),
         _ => None,
     };
     let (Some(path), Some(kind), Some(step)) = (words.next(), words.next().and_then(kind), words.next()) else {
@@ -119,6 +122,7 @@ impl Fault {
             Kind::Error => b"error",
             Kind::Before | Kind::After => b"self",
             Kind::Other => b"other",
+            Kind::Both => b"both",
         };
         let _ = rustix::net::send(&self.socket, word, SendFlags::NOSIGNAL);
         let _ = rustix::io::retry_on_intr(|| rustix::net::recv(&self.socket, &mut [0; 1], RecvFlags::empty()));

@@ -187,6 +187,11 @@ impl Gate {
         [self.exec.as_raw_fd(), self.result.as_raw_fd()]
     }
 
+    /// The descriptors, for who waits at no gate.
+    pub fn into_fds(self) -> [OwnedFd; 2] {
+        [self.exec, self.result]
+    }
+
     /// Makes and opens the two fifos in the container's directory.
     pub fn create(directory: &Path) -> Result<Gate> {
         let open = |name: &str, mode: u32| {

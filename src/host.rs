@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::plan::{self, Host};
 use crate::resctrl;
-use crate::sys::{file, mount};
+use crate::sys::{file, mount, process};
 
 /// Looks at the machine. Security modules are asked only if a configuration wants a label.
 pub fn probe(config: &Config) -> Result<Host> {
@@ -54,7 +54,8 @@ fn selinux_is_enabled() -> bool {
 
 /// Who we are: enough for commands that make nothing.
 pub fn identity() -> Host {
-    let user = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (_, user, group) = process::caller();
+    let user = (user, group);
     let in_user_namespace = is_in_user_namespace();
     Host {
         in_user_namespace,

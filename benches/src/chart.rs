@@ -38,8 +38,8 @@ pub struct Group {
     pub bars: Vec<(String, f64)>,
 }
 
-/// Horizontal bars in groups, on one linear axis.
-pub fn bars(title: &str, unit: &str, groups: &[Group]) -> String {
+/// Horizontal bars in groups, on one linear axis. A label is what the legend calls a runtime.
+pub fn bars(title: &str, unit: &str, groups: &[Group], label: impl Fn(&str) -> String) -> String {
     let highest = groups.iter().flat_map(|group| &group.bars).map(|(_, value)| *value).fold(0.0, f64::max);
     let axis = Axis::linear(highest);
     let mut body = String::new();
@@ -86,7 +86,7 @@ pub fn bars(title: &str, unit: &str, groups: &[Group]) -> String {
         "<text class=\"small\" x=\"{WIDTH}\" dx=\"-12\" y=\"{}\" text-anchor=\"end\">{unit}</text>",
         y + 16.0
     );
-    document(title, y + 30.0, &legend(groups), &(grid + &body))
+    document(title, y + 30.0, &legend(groups, label), &(grid + &body))
 }
 
 fn document(title: &str, height: f64, legend: &str, body: &str) -> String {
@@ -97,7 +97,7 @@ fn document(title: &str, height: f64, legend: &str, body: &str) -> String {
     )
 }
 
-fn legend(groups: &[Group]) -> String {
+fn legend(groups: &[Group], label: impl Fn(&str) -> String) -> String {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in groups.iter().flat_map(|group| &group.bars) {
         if !names.contains(&name.as_str()) {
@@ -106,13 +106,13 @@ fn legend(groups: &[Group]) -> String {
     }
     let mut text = String::new();
     for (index, name) in names.iter().enumerate() {
-        let x = 12.0 + index as f64 * 96.0;
+        let x = 12.0 + index as f64 * 122.0;
         let _ = writeln!(
             text,
             "<rect x=\"{x}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{}\"/><text x=\"{}\" y=\"53\">{}</text>",
             colour(name),
             x + 18.0,
-            escaped(name),
+            escaped(&label(name)),
         );
     }
     text
@@ -160,7 +160,12 @@ mod tests {
 
     #[test]
     fn a_chart_has_its_unit_and_a_bar_for_each_value() {
-        let bars = bars("a < b", "ms", &[Group { title: "run".to_owned(), bars: vec![("crun".to_owned(), 3.0)] }]);
+        let bars = bars(
+            "a < b",
+            "ms",
+            &[Group { title: "run".to_owned(), bars: vec![("crun".to_owned(), 3.0)] }],
+            str::to_owned,
+        );
         assert!(bars.contains("a &lt; b") && bars.contains(">ms</text>"));
         assert_eq!(bars.matches("<rect").count(), 2, "the bar and its place in the legend");
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::chart::{Group, bars};
-use crate::report::{FLOOR, Measure, OURS, Report, shown};
+use crate::report::{FLOOR, Machine, Measure, OURS, Report, Version, shown};
 use crate::targets::verdicts;
 
 /// A chart: its file, its title, its unit, and its groups as a title and the place of a measure.
@@ -75,7 +75,7 @@ const CHARTS: &[Chart] = &[
 /// Writes a chart for each that was measured, and the sections of these documents that are made from results.
 pub fn draw(json: &Path, directory: &Path, documents: &[String]) -> Result<(), String> {
     let report = Report::read(json)?;
-    for (name, text) in charts(&report) {
+    for (name, _, text) in charts(&report) {
         let path = directory.join(format!("{name}.svg"));
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
@@ -87,12 +87,17 @@ pub fn draw(json: &Path, directory: &Path, documents: &[String]) -> Result<(), S
     Ok(())
 }
 
-fn charts(report: &Report) -> Vec<(&'static str, String)> {
+/// Name, title and text of each chart whose numbers are there.
+fn charts(report: &Report) -> Vec<(&'static str, &'static str, String)> {
     let mut charts = Vec::new();
     for (name, title, unit, rows) in CHARTS {
         let groups: Vec<Group> = rows.iter().filter_map(|(title, place)| group(report, title, *place)).collect();
         if !groups.is_empty() {
-            charts.push((*name, bars(title, unit, &groups)));
+            let label = |name: &str| {
+                let runtime = report.runtimes.iter().find(|runtime| runtime.name == name);
+                runtime.map_or(name.to_owned(), |runtime| runtime.label())
+            };
+            charts.push((*name, *title, bars(title, unit, &groups, label)));
         }
     }
     charts
@@ -141,35 +146,33 @@ fn summary(report: &Report) -> String {
         ("peak memory of `create`", ["v1", "real", "memory", "create"]),
         ("memory of a container that waits to be started", ["v1", "real", "memory", "init at the gate"]),
     ];
-    let others: Vec<_> =
-        report.runtimes.iter().map(|it| it.name.as_str()).filter(|it| ![OURS, FLOOR].contains(it)).collect();
+    let others: Vec<_> = report.runtimes.iter().filter(|it| ![OURS, FLOOR].contains(&it.name.as_str())).collect();
+    let titles: Vec<_> = others.iter().map(|other| other.label()).collect();
     let mut text = preamble(report);
-    let _ = writeln!(text, "\n| minicon's part of | {} |\n|---|{}", others.join(" | "), "---|".repeat(others.len()));
+    let _ = writeln!(text, "\n| minicon's part of | {} |\n|---|{}", titles.join(" | "), "---|".repeat(others.len()));
     for (title, [view, bundle, part, name]) in rows {
         let Some(measure) = report.find(view, bundle, part, name) else { continue };
-        let ratio = |other: &&str| {
-            measure.values.get(*other).and_then(|value| value.ratio).map_or("-".to_owned(), |it| format!("{it:.2}"))
+        let ratio = |other: &&Version| {
+            let ratio = measure.values.get(&other.name).and_then(|value| value.ratio);
+            ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))
         };
         let _ = writeln!(text, "| {title} | {} |", others.iter().map(ratio).collect::<Vec<_>>().join(" | "));
     }
-    text.push('\n');
-    for (name, title, ..) in CHARTS.iter().filter(|(name, ..)| ["run", "lifecycle", "memory"].contains(name)) {
-        let _ = writeln!(text, "![{title}](benches/results/{name}.svg)\n");
+    for (name, title) in
+        charts(report).into_iter().map(|(name, title, _)| (name, title)).filter(|(name, _)| SHOWN.contains(name))
+    {
+        let _ = write!(text, "\n![{title}](benches/results/{name}.svg)\n");
     }
-    text.pop();
     text
 }
 
+/// The charts in README.md.
+const SHOWN: [&str; 3] = ["run", "lifecycle", "memory"];
+
 fn preamble(report: &Report) -> String {
-    let versions: Vec<_> = report.runtimes.iter().filter(|it| it.name != FLOOR).map(|it| it.version.clone()).collect();
-    format!(
-        "{}, Linux {}, {}, {} rounds. {}.\n",
-        report.machine.processor,
-        report.machine.kernel,
-        report.machine.date,
-        report.rounds,
-        versions.join(", ")
-    )
+    let Machine { processor, kernel, date } = &report.machine;
+    let labels: Vec<_> = report.runtimes.iter().filter(|it| it.name != FLOOR).map(Version::label).collect();
+    format!("{processor}, Linux {kernel}, {date}, {} rounds; {}.\n", report.rounds, labels.join(", "))
 }
 
 /// Every measure, for docs/performance.md.
@@ -229,13 +232,13 @@ mod tests {
 
     #[test]
     fn a_section_is_replaced_and_the_rest_stays() {
-        let text = format!("before\n<!-- bench: targets -->\nold\n{END}\nafter\n");
+        let text = format!("before\n<!-- bench: targets -->\nof yore\n{END}\nafter\n");
         let new = filled(&text, &Report::default()).expect("filled");
         assert!(
             new.starts_with("before\n<!-- bench: targets -->\n| target") && new.ends_with(&format!("{END}\nafter\n")),
             "{new}"
         );
-        assert!(!new.contains("old"));
+        assert!(!new.contains("of yore"));
         assert_eq!(filled(&new, &Report::default()), Ok(new));
     }
 
@@ -250,9 +253,10 @@ mod tests {
     fn what_is_committed_is_made_from_the_results() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
         let results = top.join("benches/results");
-        let report = Report::read(&results.join("latest.json")).expect("the results");
+        // Before the first whole run there is nothing to hold.
+        let Ok(report) = Report::read(&results.join("latest.json")) else { return };
         let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        for (name, chart) in charts(&report) {
+        for (name, _, chart) in charts(&report) {
             assert!(text(&results.join(format!("{name}.svg"))) == chart, "{name}.svg: make bench-draw");
         }
         for document in ["README.md", "docs/performance.md"] {

@@ -120,15 +120,24 @@ impl Options {
             fs::remove_file(&json).map_err(|error| error.to_string())?;
             match &mut whole {
                 None => whole = Some(report),
+                // Of a view that cannot be had here there are only notes.
                 Some(whole) => {
+                    if whole.runtimes.is_empty() {
+                        whole.runtimes = report.runtimes;
+                    }
                     whole.measures.extend(report.measures);
                     whole.notes.extend(report.notes);
+                    whole.failures.extend(report.failures);
                 }
             }
         }
         let whole = whole.ok_or("there is no view to measure in")?;
         targets::print(&whole);
-        whole.write(&self.json)
+        whole.write(&self.json)?;
+        match whole.failures.is_empty() {
+            true => Ok(()),
+            false => Err(format!("minicon failed in {}", whole.failures.join("; "))),
+        }
     }
 
     fn perform(&self, view: View) -> Result<(), String> {
@@ -145,10 +154,17 @@ impl Options {
         let mut bench = self.prepare(view, &scratch.0, report)?;
         self.introduce(&bench);
         let before = view::cgroups();
-        let done = self.parts(view).try_for_each(|part| (part.perform)(&mut bench));
+        for part in self.parts(view) {
+            // What was measured before is worth keeping, and so is what comes after.
+            if let Err(error) = (part.perform)(&mut bench) {
+                let failure = format!("{}, {}: {error}", part.name, view.name());
+                eprintln!("bench: FAILED: {failure}");
+                bench.report.failures.push(failure);
+                bench.runtimes.iter().for_each(Runtime::remove_all);
+            }
+        }
         bench.runtimes.iter().for_each(Runtime::remove_all);
         clear_cgroups(&before, &mut bench.report);
-        done?;
         bench.report.write(&self.json)
     }
 
@@ -238,7 +254,8 @@ fn machine() -> Result<Machine, String> {
     let models: Vec<_> = cpuinfo.lines().filter(|line| line.starts_with("model name")).filter_map(value).collect();
     Ok(Machine {
         processor: format!("{} x {}", models.len(), models.first().map_or("?", String::as_str)),
-        kernel: shell(&["uname", "-r"])?,
+        // What follows the number names a distribution's build.
+        kernel: shell(&["uname", "-r"])?.split('-').next().unwrap_or_default().to_owned(),
         date: shell(&["date", "-u", "+%Y-%m-%d"])?,
     })
 }

@@ -15,6 +15,9 @@ pub struct Report {
     pub measures: Vec<Measure>,
     /// What could not be measured, and what else a reader should know.
     pub notes: Vec<String>,
+    /// The parts in which minicon failed: there should be none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<String>,
 }
 
 /// What the numbers depend on, and nothing else of the machine.
@@ -29,6 +32,15 @@ pub struct Machine {
 pub struct Version {
     pub name: String,
     pub version: String,
+}
+
+impl Version {
+    /// The program's own name and number, as people know it: two of them may be versions of one program.
+    pub fn label(&self) -> String {
+        let program = self.name.trim_end_matches("-new");
+        let number = self.version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        number.map_or(program.to_owned(), |number| format!("{program} {number}"))
+    }
 }
 
 /// One quantity, for each runtime that could be measured.

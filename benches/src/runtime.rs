@@ -84,7 +84,7 @@ impl Runtime {
         if status.success() {
             return Ok(());
         }
-        let verb = command.get_args().skip(2).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let verb = command.get_args().nth(2).unwrap_or_default().to_string_lossy();
         let words = fs::read_to_string(self.words()).unwrap_or_default();
         let words = words.trim().lines().last().unwrap_or("it said nothing").to_owned();
         Err(format!("{} {verb}: {status}: {words}", self.name))

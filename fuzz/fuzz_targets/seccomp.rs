@@ -89,10 +89,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let architectures = choices.list(3, |choices| choices.of(&["SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_ARM"]));
     let entries = choices.list(8, entry);
     let document = serde_json::json!({"defaultAction": default, "architectures": architectures, "syscalls": entries});
-    let policy = policy(document);
+    let policy = policy(document.clone());
     oracle::agree(&policy).unwrap_or_else(|error| match error {
         proptest::test_runner::TestCaseError::Reject(_) => {}
-        failed => panic!("{failed}"),
+        failed => panic!("{document}\n{failed}"),
     });
 });
 

@@ -313,6 +313,12 @@ impl Entrance {
         self.v1.iter().chain(&self.v2).map(AsRawFd::as_raw_fd)
     }
 
+    /// The descriptors, for who does not go in.
+    pub fn into_fds(mut self) -> impl Iterator<Item = OwnedFd> {
+        let v2 = self.v2.take();
+        std::mem::take(&mut self.v1).into_iter().chain(v2)
+    }
+
     /// The v2 directory, for clone3(2) with CLONE_INTO_CGROUP.
     pub fn v2_directory(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(OwnedFd::as_fd)

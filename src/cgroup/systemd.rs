@@ -81,17 +81,17 @@ impl Cgroup {
     }
 
     /// Tells systemd what an update changes, so that it does not write the old values again when it next reloads. Nothing
-    /// is done for a container that systemd did not make.
-    pub fn set_properties(&self, update: &CgroupPlan) -> Result<()> {
+    /// is done for a container that systemd did not make: false.
+    pub fn set_properties(&self, update: &CgroupPlan) -> Result<bool> {
         match &self.unit {
             Some(unit) => {
                 let mut properties = unit_properties::of_limits(&update.writes);
                 if let Some(DeviceControl::List { wanted, .. }) = &update.devices {
                     properties.extend(unit_properties::of_devices(wanted));
                 }
-                set_properties(unit, &properties)
+                set_properties(unit, &properties).map(|()| true)
             }
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 }
@@ -263,10 +263,13 @@ fn set_properties(unit: &UnitName, properties: &[Property]) -> Result<()> {
         let body = vec![Value::string(&unit.name), Value::Boolean(true), with_process(&properties, None)];
         let call = connection.call(manager("SetUnitProperties", body));
         match connection.reply(call).map_err(explain)? {
-            Ok(_) => return Ok(()),
+            Ok(_) => break,
             Err(refusal) => leave_out_unknown(&mut properties, &refusal).map_err(explain)?,
         }
     }
+    // It answers before it writes the files, and takes the next message after.
+    let again = connection.call(manager("GetUnit", vec![Value::string(&unit.name)]));
+    connection.reply(again).map_err(explain).map(drop)
 }
 
 fn manager(member: &str, body: Vec<Value>) -> Message {

@@ -7,10 +7,13 @@ use crate::plan::update::PresentMemory;
 
 impl Cgroup {
     /// Writes the limits of an update, and tells systemd of them if it has made the cgroup. If one is refused, or systemd
-    /// cannot be told, they become what they were. (Device rules stay: what has been denied is not allowed again.)
+    /// cannot be told, they become what they were. What systemd writes in turn may be less exact (the weight of the BFQ
+    /// scheduler it makes from that of the other), so ours are written last. (Device rules stay: what has been denied is not allowed again.)
     pub fn update_limits(&self, plan: &CgroupPlan) -> Result<()> {
         let mut before: Vec<Before<'_>> = plan.writes.iter().filter_map(|write| self.before(write)).collect();
-        self.write_limits(plan).and_then(|()| self.set_properties(plan)).inspect_err(|_| {
+        let told =
+            |()| self.set_properties(plan).and_then(|told| if told { self.write(plan, |_| true) } else { Ok(()) });
+        self.write_limits(plan).and_then(told).inspect_err(|_| {
             before.reverse();
             // Twice, because the kernel checks some values against each other. The failure that led here is the one
             // to report.

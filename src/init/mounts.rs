@@ -81,13 +81,15 @@ fn mount_at_once(
         && (matches!(kind, "proc" | "devpts" | "mqueue" | "cgroup") || kind == "tmpfs" && !is_filled_next(mount))
         && options.own.set & attribute::RDONLY == 0
         && mount.destination != Path::new("/");
-    if !is_plain {
+    let data = options.data_string();
+    // Of more than a page mount(2) would take the beginning.
+    if !is_plain || data.len() >= 4095 {
         return Ok(false);
     }
     let place = parent.directory(root, &mount.destination, mount.no_symlinks)?;
     let mounted = parent
         .enter(root, &place)
-        .and_then(|path| mount::mount(device, &path, kind, options.as_classic_flags(), &options.data_string()));
+        .and_then(|path| mount::mount(device, &path, kind, options.as_classic_flags(), &data));
     place.leave(root);
     Ok(mounted.is_ok())
 }

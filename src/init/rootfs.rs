@@ -90,8 +90,10 @@ fn open_root(plan: &Rootfs, namespaces: &Namespaces, channel: &Channel) -> Resul
     let tree =
         if plan.by_runtime { ask_for_mount(channel, None)? } else { mount::clone_tree_at(CWD, &plan.path, true)? };
     if let Some(place) = own_place(plan).filter(|_| namespaces.creates(Kind::Mount)) {
-        mount::attach(&tree, place)?;
-        return Ok(Root::new(tree));
+        mount::attach(&tree, &place)?;
+        let root = Root::new(tree);
+        root.spend(place);
+        return Ok(root);
     }
     let slash = open_slash()?;
     if plan.propagation & ms::SHARED != 0 {

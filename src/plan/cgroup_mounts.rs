@@ -22,11 +22,6 @@ pub fn push(
 ) {
     let own_view = namespaces.has(Kind::Cgroup);
     let read_only = mount.options.own.set & attribute::RDONLY != 0;
-    let mut mount = mount;
-    if matches!(host.cgroups.mode(), Mode::V1 | Mode::Hybrid) {
-        // All of them turn read-only at the end, in one call.
-        mount.options.own.set &= !attribute::RDONLY;
-    }
     let mut push = |mount: Mount| furnish.push(Step::new(What::Mount(Box::new(mount)), at));
     // Inside its own cgroup namespace a container mounts the file system; else something of the host's is bound.
     let view = |destination: PathBuf, kind: &str, data: Vec<(String, Option<String>)>, directory: Option<Source>| {
@@ -78,8 +73,23 @@ pub fn push(
             }
             furnish.extend(links_of_shared_hierarchies(&mount, &host.cgroups, at));
             if read_only {
-                late.push(Step::new(What::ReadOnlyTree(mount.destination), at.field("options")));
+                late.push(Step::new(What::ReadOnlyMount(mount.destination), at.field("options")));
             }
+        }
+    }
+}
+
+/// Has the hierarchies turn read-only at the end, all in one call, with the directory that they are in. Not for one with
+/// mounts of the configuration below, which may be writable (podman's for systemd is).
+pub fn turn_read_only_together(furnish: &mut [Step<What>], late: &mut [Step<What>]) {
+    for step in late {
+        if let What::ReadOnlyMount(path) = &step.what {
+            step.what = What::ReadOnlyTree(path.clone());
+            let mounts = furnish.iter_mut().filter_map(|step| match &mut step.what {
+                What::Mount(mount) => Some(mount),
+                _ => None,
+            });
+            mounts.for_each(|mount| mount.options.own.set &= !attribute::RDONLY);
         }
     }
 }

@@ -92,9 +92,16 @@ pub fn plan(
         .any(|(mount, _)| mount.destination == Path::new("/dev") && matches!(mount.source, Source::Bind { .. }));
     let mut late = Vec::new();
     rootfs.shares_nothing &= !planned.iter().any(|(mount, _)| is_shared(mount));
+    let destinations: Vec<PathBuf> = planned.iter().map(|(mount, _)| mount.destination.clone()).collect();
     for (mut mount, at) in planned {
         if is_filesystem(&mount, "cgroup") || is_filesystem(&mount, "cgroup2") {
+            let below = destinations.iter().filter(|path| path.starts_with(&mount.destination)).count() - 1;
+            let (furnished, finished) = (rootfs.furnish.len(), late.len());
             cgroup_mounts::push(mount, at, namespaces, cgroup, host, &mut rootfs.furnish, &mut late);
+            if below == 0 {
+                let (furnish, late) = (&mut rootfs.furnish[furnished..], &mut late[finished..]);
+                cgroup_mounts::turn_read_only_together(furnish, late);
+            }
             continue;
         }
         add_label(spec, &mut mount);

@@ -212,7 +212,7 @@ pub fn record(config: &Config, plan: &Plan, bundle: &Path, id: &str) -> Result<R
         init_process_pid: 0,
         init_process_start: 0,
         created: log::now(),
-        owner: rustix::process::getuid().as_raw(),
+        owner: process::caller().0,
         committed: false,
         restored: false,
         namespaces: kinds,

@@ -1,6 +1,7 @@
 //! The mounts of a container without a mount namespace: they are made on the host, below its root, and nobody takes them
 //! away with the container but us.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
@@ -55,13 +56,15 @@ pub fn remove(rootfs: &Path, mounts: &[HostMount]) -> Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
+/// Nothing is mounted on a place that is not there: init may have died before it could make it.
 fn remove_one(root: &Root, one: &HostMount) -> Result<()> {
-    while let Some((id, true)) = seen_at(root, &one.path)? {
-        if id == one.before {
-            break;
+    while let Some(place) = root.find(&one.path)? {
+        match mount_of(&place, &one.path)? {
+            Some((id, true)) if id != one.before => {
+                mount::detach(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)))?;
+            }
+            _ => break,
         }
-        let place = root.open(&one.path)?;
-        mount::detach(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)))?;
     }
     Ok(())
 }
@@ -69,14 +72,19 @@ fn remove_one(root: &Root, one: &HostMount) -> Result<()> {
 /// The mount to be seen at a path, or at the nearest directory above that is there, and whether it begins there.
 fn seen_at(root: &Root, path: &Path) -> Result<Option<(u64, bool)>> {
     for path in path.ancestors() {
-        let Some(place) = root.find(path)? else { continue };
-        let (flags, wanted) = (AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
-        let stat = call!("statx"(path.display()) => rustix::fs::statx(&place, "", flags, wanted))?;
-        let is_told = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-        let begins_here = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-        return Ok(is_told.then_some((stat.stx_mnt_id, begins_here)));
+        if let Some(place) = root.find(path)? {
+            return mount_of(&place, path);
+        }
     }
     Ok(None)
+}
+
+fn mount_of(place: &OwnedFd, path: &Path) -> Result<Option<(u64, bool)>> {
+    let (flags, wanted) = (AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
+    let stat = call!("statx"(path.display()) => rustix::fs::statx(place, "", flags, wanted))?;
+    let is_told = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    let begins_here = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok(is_told.then_some((stat.stx_mnt_id, begins_here)))
 }
 
 fn open_root(path: &Path) -> Result<Root> {

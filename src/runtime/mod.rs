@@ -144,7 +144,7 @@ fn environment(action: &Action, globals: &Globals, log: Log) -> Result<Environme
     let rootless = match globals.rootless.as_str() {
         "true" => true,
         "false" => false,
-        "auto" => !rustix::process::geteuid().is_root(),
+        "auto" => process::caller().1 != 0,
         other => {
             let error = Error::new(format!("invalid --rootless: {other}")).hint("it is true, false or auto");
             return Err((log, error));

@@ -1,5 +1,7 @@
 //! `run`: create, start, wait, delete.
 
+use std::mem::ManuallyDrop;
+
 use super::create::{self, Created, Terminal};
 use super::notify::{self, Notify};
 use super::{Environment, delete, foreground, start};
@@ -43,6 +45,8 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
         return Ok(0);
     };
     let status = foreground::wait(&init, console, &signals, notify);
+    // Our own end, which is near, closes both.
+    let (_, _) = (ManuallyDrop::new(signals), ManuallyDrop::new(init));
     if matches!(status, Ok(KILLED)) && container.cgroup().had_oom_kill() {
         let limit = "linux.resources.memory.limit";
         environment.log.warning(&format!("the kernel has killed the container for want of memory: see {limit}"));

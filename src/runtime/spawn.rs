@@ -19,6 +19,7 @@ use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
 use crate::plan::steps::id;
 use crate::plan::{ConfigPath, Host, Plan};
+use crate::sys::descriptors::Spent;
 use crate::sys::process::{self, Child, Cloned};
 use crate::trace;
 
@@ -128,7 +129,12 @@ fn directly(inheritance: Inheritance<'_>, mut joins: Vec<(Kind, OwnedFd)>, chann
                 process::setns(&own, Kind::Pid.flag()).step(|| "come back from the pid namespace")?;
             }
             match cloned? {
-                Cloned::Parent(child) => Ok(child),
+                Cloned::Parent(child) => {
+                    // Init has its own now.
+                    let Inheritance { gate, cgroup, .. } = inheritance;
+                    drop(gate.into_fds().into_iter().chain(cgroup.into_fds()).collect::<Spent>());
+                    Ok(child)
+                }
                 Cloned::Child => unreachable!("the child has gone its own way"),
             }
         }

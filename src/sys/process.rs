@@ -214,6 +214,16 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
     call!("kill"(pid, signal) => outcome(done.into())).map(drop)
 }
 
+/// Who called us: the real user, the effective user and the effective group that we were executed with, getauxval(3). No
+/// system call, and for the runtime, which never changes them, the answer of getuid(2) and its like.
+pub fn caller() -> (u32, u32, u32) {
+    let value = |kind: libc::c_ulong| {
+        // SAFETY: reads what the kernel has laid beside the arguments.
+        unsafe { libc::getauxval(kind) as u32 }
+    };
+    (value(libc::AT_UID), value(libc::AT_EUID), value(libc::AT_EGID))
+}
+
 /// This process's file mode creation mask: umask(2) tells it only by setting another.
 pub fn umask() -> u32 {
     let mask = rustix::process::umask(rustix::fs::Mode::empty());

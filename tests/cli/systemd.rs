@@ -323,6 +323,20 @@ fn an_update_that_systemd_is_not_told_of_changes_nothing() {
     assert_eq!((read(&cgroup_of(b.pid()), "pids.max"), show(&unit(&b), "TasksMax")), ("66".into(), "66".into()));
 }
 
+/// systemd writes what it makes of a property, which for the BFQ scheduler is another number: ours come after.
+#[test]
+fn an_update_is_written_as_it_was_asked_for() {
+    let Some(t) = with_systemd() else { return };
+    let b = t.idle().set("/linux/resources", json!({"blockIO": {"weight": 333}}));
+    up(&t, &b);
+    let weight = || fs::read_to_string(cgroup_of(b.pid()).join("io.bfq.weight")).ok();
+    // Without the scheduler there is no such file, and the weight is that of systemd's property.
+    let has_bfq = weight().is_some();
+    t.runtime(["update", "--blkio-weight", "111", &b.id]).run().ok();
+    assert_eq!(show(&unit(&b), "IOWeight"), "1021");
+    assert!(!has_bfq || weight().is_some_and(|text| text.starts_with("default 111\n")), "{:?}", weight());
+}
+
 #[test]
 fn without_systemd_the_flag_is_an_error() {
     let Some(t) = Test::where_possible(!runs(), "systemd is PID 1 here") else { return };

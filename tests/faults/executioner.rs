@@ -66,13 +66,16 @@ impl Executioner {
     }
 
     fn obey(&mut self, guest: usize, word: &str, pid: i32, runtime: i32) {
-        let victims = match word {
+        let mut victims = match word {
             "self" => vec![pid],
-            "other" if pid == runtime => children(runtime),
-            "other" => vec![runtime],
+            "other" | "both" if pid == runtime => children(runtime),
+            "other" | "both" => vec![runtime],
             _ => Vec::new(),
         };
         self.reached |= word == "error" || !victims.is_empty();
+        if word == "both" {
+            victims.push(pid);
+        }
         for victim in &victims {
             let _ = kill(Pid::from_raw(*victim), Signal::SIGKILL);
         }
@@ -80,7 +83,7 @@ impl Executioner {
         while victims.iter().any(|victim| is_alive(*victim)) && started.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_micros(100));
         }
-        if word != "self" {
+        if !matches!(word, "self" | "both") {
             let _ = rustix::net::send(&self.guests[guest], b"g", SendFlags::NOSIGNAL);
         }
     }

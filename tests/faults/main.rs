@@ -25,7 +25,7 @@ use support::{Cmd, Test};
 use table::{Cell, Table};
 
 /// What can happen at a step; see `src/fault.rs`.
-pub const KINDS: [&str; 4] = ["error", "before", "after", "other"];
+pub const KINDS: [&str; 5] = ["error", "before", "after", "other", "both"];
 
 fn main() -> ExitCode {
     let filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();

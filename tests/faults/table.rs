@@ -13,7 +13,7 @@ pub enum Cell {
 
 #[derive(Default)]
 pub struct Table {
-    pub rows: Vec<(String, [Cell; 4])>,
+    pub rows: Vec<(String, [Cell; KINDS.len()])>,
     /// Steps whose condition does not hold on this machine.
     pub skipped: usize,
     totals: Vec<String>,
@@ -62,18 +62,18 @@ impl Table {
             of.rows.iter().filter(|(_, row)| matches!(row[kind], Cell::Clean | Cell::Leaks(_))).count().to_string()
         };
         let leaks: usize = of.cells().map(|cell| if let Cell::Leaks(leaks) = cell { leaks.len() } else { 0 }).sum();
-        let tried = [count(0), count(1), count(2), count(3)].join(" | ");
+        let tried = [count(0), count(1), count(2), count(3), count(4)].join(" | ");
         self.totals.push(format!("| {variant} | {command} | {} | {tried} | {leaks} |\n", of.rows.len()));
     }
 
     pub fn summary(&self) -> String {
-        let heading = "| container | command | steps | fails | killed before | killed after | the other killed | leaks |\n\
-                       |---|---|---|---|---|---|---|---|\n";
+        let heading = "| container | command | steps | fails | killed before | killed after | the other killed | both killed | leaks |\n\
+                       |---|---|---|---|---|---|---|---|---|\n";
         format!("{heading}{}", self.totals.concat())
     }
 }
 
-fn is_missed(row: &[Cell; 4]) -> bool {
+fn is_missed(row: &[Cell; KINDS.len()]) -> bool {
     row.iter().all(|cell| matches!(cell, Cell::NotReached | Cell::NotTried))
 }
 

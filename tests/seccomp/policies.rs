@@ -80,13 +80,24 @@ pub fn is_within_libseccomp(policy: &LinuxSeccomp) -> bool {
         let is_same = |other: &&String| other == name || is_socket && sockets.contains(&other.as_str());
         let entries = policy.syscalls().iter().flatten();
         let uses = entries.flat_map(|entry| entry.names().iter().filter(is_same).map(move |_| entry));
-        let rules: Vec<Vec<LinuxSeccompArg>> = uses.flat_map(alternatives).collect();
+        // Among those, one without a condition has one after all.
+        let told_apart = |entry: &LinuxSyscall| match alternatives(entry) {
+            none if none.is_empty() && is_socket && entry.names().iter().any(|name| name != "socketcall") => {
+                vec![vec![equals(0, 1)]]
+            }
+            rules => rules,
+        };
+        let rules: Vec<Vec<LinuxSeccompArg>> = uses.flat_map(told_apart).collect();
         let is_equality = |argument: &LinuxSeccompArg| argument.op() == LinuxSeccompOperator::ScmpCmpEq;
         let is_simple = |rule: &Vec<LinuxSeccompArg>| {
             rule.len() == 1 && rule.iter().all(|argument| is_equality(argument) && !(is_socket && argument.index() > 0))
         };
         rules.len() < 2 || rules.iter().all(is_simple)
     })
+}
+
+fn equals(index: usize, value: u64) -> LinuxSeccompArg {
+    serde_json::from_value(json!({ "index": index, "value": value, "op": EQ })).expect("a condition")
 }
 
 /// runc makes two conditions about one argument rules of their own.

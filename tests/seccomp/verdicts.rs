@@ -235,6 +235,25 @@ fn i386_reaches_sockets_by_socketcall_too() {
     assert_eq!(answer(&filter, AUDIT_I386, 397, [0; 6]), TRAP);
 }
 
+/// Found by the fuzzer: libseccomp 2.5.4 takes every socketcall for a socket here, so it cannot be asked.
+#[test]
+fn a_rule_about_socketcall_leaves_socket_its_own() {
+    let masked = json!([{ "index": 1, "op": "SCMP_CMP_MASKED_EQ", "value": 0xffff_ffff_u32, "valueTwo": 0 }]);
+    let policy = policy(json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [
+            { "names": ["socket"], "action": "SCMP_ACT_ERRNO" },
+            { "names": ["socketcall"], "action": "SCMP_ACT_KILL_PROCESS", "args": masked },
+        ],
+    }));
+    assert!(!crate::policies::is_within_libseccomp(&policy));
+    let filter = filter(&policy, Architecture::X86_64);
+    assert_eq!(answer(&filter, AUDIT_I386, 102, [1, 1, 0, 0, 0, 0]), EPERM, "socket");
+    assert_eq!(answer(&filter, AUDIT_I386, 102, [2, 1, 0, 0, 0, 0]), ALLOW, "bind, and the mask leaves 1");
+    assert_eq!(answer(&filter, AUDIT_I386, 102, [2, 0, 0, 0, 0, 0]), KILL_PROCESS, "bind, and the mask leaves 0");
+}
+
 #[test]
 fn unknown_names_are_ignored() {
     let rule = json!([{ "names": ["no_such_call", "read"], "action": "SCMP_ACT_ALLOW" }]);

@@ -58,15 +58,20 @@ pub fn batch(
             let mut command = command(begun)?;
             let before = Instant::now();
             let child = command.spawn().map_err(|error| format!("{}: {error}", runtime.name))?;
-            running.insert(child.id() as i32, (before, command, watchdog::watch(child.id())));
+            running.insert(child.id() as i32, (before, watchdog::watch(child.id())));
             begun += 1;
             continue;
         }
         let status = wait().map_err(|error| format!("wait: {error}"))?;
-        let Some((before, command, _)) = status.pid().and_then(|pid| running.remove(&pid.as_raw())) else { continue };
+        let Some((before, ..)) = status.pid().and_then(|pid| running.remove(&pid.as_raw())) else { continue };
         let time = before.elapsed();
         if !matches!(status, WaitStatus::Exited(_, 0)) {
-            let words = format!("{} {:?}: {status:?}", runtime.name, command.get_args().last().unwrap_or_default());
+            let how = match status {
+                WaitStatus::Exited(_, code) => format!("exit status {code}"),
+                WaitStatus::Signaled(_, signal, _) => format!("ended by {signal}, which it gets when it hangs"),
+                _ => "no end".to_owned(),
+            };
+            let words = format!("{}, {at_once} at once: {how}", runtime.name);
             while !running.is_empty() {
                 let ended = wait().map_err(|error| format!("wait: {error}"))?;
                 ended.pid().and_then(|pid| running.remove(&pid.as_raw()));

@@ -132,8 +132,8 @@ pub const ROWS: &[Row] = &[
     ),
     (
         "mount",
-        "fsopen, fsconfig, fsmount, move_mount",
-        "Made detached, given its options, then attached below the root and nowhere else: fsopen(2), config.md, Mounts.",
+        "mount, fsopen, fsconfig, fsmount, move_mount",
+        "At the open place below the root and nowhere else: mount(2), or made detached and attached, fsopen(2); config.md, Mounts.",
     ),
     ("remount", "openat2, mount_setattr", "What is mounted there gets other options: mount_setattr(2)."),
     (

@@ -23,7 +23,7 @@ pub fn calls(what: &What) -> Option<&'static str> {
     match what {
         What::Mount(mount) if mount.options.classic => Some("mount"),
         What::Mount(mount) => match &mount.source {
-            Source::Filesystem { .. } => Some("fsopen, fsconfig, fsmount, move_mount"),
+            Source::Filesystem { .. } => Some("mount, fsopen, fsconfig, fsmount, move_mount"),
             Source::Bind { .. } | Source::OwnCgroup { .. } => Some("open_tree, mount_setattr, move_mount"),
             Source::Existing => None,
         },

@@ -115,7 +115,7 @@ fn run_network(e: &dyn Engine) -> Result<()> {
 /// The default network, a bridge by netavark.
 fn run_network_bridge(e: &dyn Engine) -> Result<()> {
     needs_bridge(e)?;
-    same(sh(e, "--network bridge", "ls /sys/class/net")?, "eth0\nlo")
+    same(sh(e, "--network podman", "ls /sys/class/net")?, "eth0\nlo")
 }
 
 fn run_user_and_workdir(e: &dyn Engine) -> Result<()> {

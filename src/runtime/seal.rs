@@ -6,7 +6,6 @@
 //! writing; without the rights for that, or before Linux 5.12, from a sealed copy in memory.
 
 use std::ffi::{CStr, CString};
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -66,10 +65,9 @@ fn execute_sealed(arguments: Option<&Arguments>) -> Result<()> {
     // MFD_EXEC came with Linux 6.3; with vm.memfd_noexec=2 no executable memory file can be had.
     let copy = make(MemfdFlags::EXEC).or_else(|_| make(MemfdFlags::empty()));
     let copy = call!("memfd_create"("minicon") => copy).hint("see the sysctl vm.memfd_noexec")?;
-    let mut binary = Vec::new();
-    (&own).read_to_end(&mut binary).map_err(|error| Error::new(format!("read {OWN}: {error}")))?;
     let mut writer = std::fs::File::from(copy.try_clone().map_err(|error| Error::new(error.to_string()))?);
-    std::io::Write::write_all(&mut writer, &binary).map_err(|error| Error::new(format!("copy {OWN}: {error}")))?;
+    // From file to file within the kernel.
+    std::io::copy(&mut &own, &mut writer).map_err(|error| Error::new(format!("copy {OWN}: {error}")))?;
     drop(writer);
     call!("fcntl"("F_ADD_SEALS") => rustix::fs::fcntl_add_seals(&copy, seals))?;
     execute(&copy, arguments)

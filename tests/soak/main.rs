@@ -73,7 +73,9 @@ fn make(dir: &Path, name: &str) -> PathBuf {
 /// One for all containers: nothing in it changes.
 fn bundle(dir: &Path) -> PathBuf {
     let mut config: serde_json::Value = serde_json::from_str(BASE).expect("the base is JSON");
-    config["root"]["path"] = serde_json::json!(rootfs::shared());
+    // Not the one that the tests share: the next of them would make that anew.
+    rootfs::make(&dir.join("rootfs"));
+    config["root"]["path"] = serde_json::json!(dir.join("rootfs"));
     config["process"]["args"] = serde_json::json!(["sleep", "1000000"]);
     let bundle = make(dir, "bundle");
     fs::write(bundle.join("config.json"), config.to_string()).expect("write");

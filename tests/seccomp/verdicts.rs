@@ -254,6 +254,27 @@ fn a_rule_about_socketcall_leaves_socket_its_own() {
     assert_eq!(answer(&filter, AUDIT_I386, 102, [2, 0, 0, 0, 0, 0]), KILL_PROCESS, "bind, and the mask leaves 0");
 }
 
+/// Found by the fuzzer: behind a multiplexer too, a rule without conditions beats those of its call that have some.
+#[test]
+fn an_unconditional_rule_decides_behind_a_multiplexer() {
+    let at = |value: u32| json!([{ "index": 2, "op": "SCMP_CMP_EQ", "value": value }]);
+    let policy = policy(json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [
+            { "names": ["shmat"], "action": "SCMP_ACT_KILL_PROCESS", "args": at(0) },
+            { "names": ["shmat"], "action": "SCMP_ACT_KILL_PROCESS" },
+            { "names": ["shmat"], "action": "SCMP_ACT_ERRNO", "args": at(3) },
+        ],
+    }));
+    let filter = filter(&policy, Architecture::X86_64);
+    for flag in [0, 1, 3] {
+        assert_eq!(answer(&filter, AUDIT_I386, 397, [0, 0, flag, 0, 0, 0]), KILL_PROCESS);
+        assert_eq!(answer(&filter, AUDIT_I386, 117, [21, 0, flag, 0, 0, 0]), KILL_PROCESS);
+    }
+    assert_eq!(answer(&filter, AUDIT_I386, 117, [22, 0, 3, 0, 0, 0]), ALLOW, "shmdt");
+}
+
 #[test]
 fn unknown_names_are_ignored() {
     let rule = json!([{ "names": ["no_such_call", "read"], "action": "SCMP_ACT_ALLOW" }]);

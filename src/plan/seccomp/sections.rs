@@ -7,7 +7,7 @@ use super::architectures::{ARM_BASE, Architecture, X32_BIT};
 use super::compile::{Range, Section};
 use super::precedence::{Contradiction, Verdict};
 use super::{
-    Condition, Operator, Policy, RET_ALLOW, RET_DATA, RET_ERRNO, RET_LOG, RET_TRACE, Rule, SYSCALLS,
+    Call, Condition, Operator, Policy, RET_ALLOW, RET_DATA, RET_ERRNO, RET_LOG, RET_TRACE, Rule, SYSCALLS,
     UNKNOWN_ARCHITECTURE,
 };
 use crate::error::Problem;
@@ -91,7 +91,9 @@ fn verdicts(policy: &Policy, architecture: Architecture, problems: &mut Vec<Prob
     for call in &policy.calls {
         let number = call.numbers.on(architecture);
         for index in call.rules.clone() {
-            if let (Architecture::X86, Some((multiplexer, first))) = (architecture, call.multiplexed) {
+            if let (Architecture::X86, Some((multiplexer, first))) = (architecture, call.multiplexed)
+                && decides(policy, call, index)
+            {
                 uses.push((multiplexer, (policy.rules.len() + rewritten.len()) as u32));
                 rewritten.push(policy.rules[index].multiplexed(first));
             }
@@ -120,6 +122,14 @@ fn verdicts(policy: &Policy, architecture: Architecture, problems: &mut Vec<Prob
         }
     }
     verdicts
+}
+
+/// Whether a rule says something of a call behind a multiplexer: there a rule without conditions has one, and would no
+/// longer beat those of the same call that have more.
+fn decides(policy: &Policy, call: &Call, index: usize) -> bool {
+    let is_unconditional = |index: usize| policy.rules[index].conditions.is_empty();
+    let mut same = policy.calls.iter().filter(|other| other.multiplexed == call.multiplexed);
+    is_unconditional(index) || !same.any(|same| same.rules.clone().any(is_unconditional))
 }
 
 impl Rule {

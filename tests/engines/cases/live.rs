@@ -114,8 +114,9 @@ fn events(e: &dyn Engine) -> Result<()> {
     let since = seconds()?;
     let outcome = e.call_with(&format!("run --name watched --network none {NAME} sh -c"), &["exit 3"])?;
     exits(&outcome, 3)?;
-    let until = seconds()? + 1;
-    let events = format!("events --since {since} --until {until} --filter container=watched --format {{{{.Status}}}}");
+    // With an end in the future podman goes on reading its file, and may give up before it has shown a line.
+    let until = if e.is_docker() { format!("--until {}", seconds()? + 1) } else { "--stream=false".into() };
+    let events = format!("events --since {since} {until} --filter container=watched --format {{{{.Status}}}}");
     let shown = e.ok(&events)?;
     for event in ["create", "start", if e.is_docker() { "die" } else { "died" }] {
         ensure!(shown.lines().any(|line| line == event), "no {event} in {shown}");

@@ -203,6 +203,8 @@ static void make_devices(void)
 		must(mknod(nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)));
 	for (size_t i = 0; i < count_of(links); i++)
 		must(symlink(links[i][0], links[i][1]));
+	if (access("/proc/kcore", F_OK) == 0)
+		must(symlink("/proc/kcore", "dev/core"));
 	umask(022);
 }
 

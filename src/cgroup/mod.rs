@@ -54,6 +54,8 @@ pub struct Cgroup {
     parents: Vec<PathBuf>,
     /// The systemd unit, where systemd makes the cgroup.
     unit: Option<UnitName>,
+    /// The unit of a create that was killed; whose it is nobody knows.
+    claimed_unit: Option<UnitName>,
     /// systemd may know the unit as the container's: it was asked to start it.
     is_started: bool,
 }
@@ -104,6 +106,9 @@ pub struct CgroupPaths {
     /// The systemd unit that the cgroup is of, once it is; with it systemd removes what it has made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
+    /// The unit that systemd is going to be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_unit: Option<UnitName>,
 }
 
 impl CgroupPaths {
@@ -111,7 +116,7 @@ impl CgroupPaths {
     /// a claim and no more, as somebody else may be faster, and a create that is killed before it has found out leaves it so.
     /// What is only claimed is removed if nobody uses it; nobody in it is killed, and no unit is stopped.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
-        let mut paths = CgroupPaths::default();
+        let mut paths = CgroupPaths { claimed_unit: unit_name(plan), ..CgroupPaths::default() };
         for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {
             let missing = directory.path.ancestors().take_while(|path| {
                 *path != directory.mount_point && !path.exists() // what is mounted there is there
@@ -153,7 +158,13 @@ impl Cgroup {
                 stays: paths.existing.contains(path),
             });
         }
-        Cgroup { members, parents: paths.parents.clone(), unit: paths.unit.clone(), is_started: true }
+        Cgroup {
+            members,
+            parents: paths.parents.clone(),
+            unit: paths.unit.clone(),
+            claimed_unit: paths.claimed_unit.clone(),
+            is_started: true,
+        }
     }
 
     /// What a record stores.
@@ -171,7 +182,7 @@ impl Cgroup {
         }
         let existing = self.present().filter(|member| member.stays).map(|member| member.path.clone()).collect();
         let unit = self.unit.clone().filter(|_| self.is_started);
-        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit }
+        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit, claimed_unit: None }
     }
 
     /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
@@ -179,7 +190,8 @@ impl Cgroup {
         let directory = self.v2().map(|member| member.path.as_path());
         let unit = self.unit.as_ref().filter(|_| self.is_started);
         let stopped = unit.map_or(Ok(()), |unit| systemd::stop(unit, directory));
-        self.remove_directories().and(stopped)
+        let cleared = self.claimed_unit.as_ref().map_or(Ok(()), systemd::clear_failed);
+        self.remove_directories().and(stopped).and(cleared)
     }
 
     /// The directories as [`plan_update`](crate::plan::cgroup::plan_update) wants them. Reads which controllers are

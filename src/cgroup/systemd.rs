@@ -226,6 +226,25 @@ pub(super) fn stop(unit: &UnitName, directory: Option<&Path>) -> Result<()> {
     }
 }
 
+/// Has systemd forget a unit that has failed. Where the runtime was killed while it asked for a unit, init ends by itself,
+/// and systemd, which finds no process to put into the unit, keeps it as failed. One that is active may be somebody else's
+/// and is left; one of ours ends with its init.
+pub(super) fn clear_failed(unit: &UnitName) -> Result<()> {
+    let explain = |error: Error| explain(error, unit, "clear", "ResetFailedUnit");
+    let Ok(mut connection) = connect(unit.bus) else { return Ok(()) };
+    let started = Instant::now();
+    loop {
+        // An answer for each: the unit may still be on its way to having failed.
+        let reset = connection.call(manager("ResetFailedUnit", vec![Value::string(&unit.name)]));
+        let _ = connection.reply(reset).map_err(explain)?;
+        let known = connection.call(manager("GetUnit", vec![Value::string(&unit.name)]));
+        if connection.reply(known).map_err(explain)?.is_err() || started.elapsed() > Duration::from_secs(1) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn is_going(directory: &Path) -> bool {
     let started = Instant::now();
     while directory.exists() && started.elapsed() < Duration::from_secs(2) {

@@ -275,6 +275,25 @@ fn an_unconditional_rule_decides_behind_a_multiplexer() {
     assert_eq!(answer(&filter, AUDIT_I386, 117, [22, 0, 3, 0, 0, 0]), ALLOW, "shmdt");
 }
 
+/// Found by the fuzzer: the call's own first argument is lost there, and with it all conditions of the first rule.
+#[test]
+fn a_rule_about_a_lost_argument_is_unconditional_behind_a_multiplexer() {
+    let at = |index: usize, value: u32| json!([{ "index": index, "op": "SCMP_CMP_EQ", "value": value }]);
+    let policy = policy(json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [
+            { "names": ["shmat"], "action": "SCMP_ACT_ERRNO", "args": at(2, 0) },
+            { "names": ["shmat"], "action": "SCMP_ACT_ERRNO", "args": at(0, 7) },
+            { "names": ["shmat"], "action": "SCMP_ACT_KILL_PROCESS", "args": at(2, 2) },
+        ],
+    }));
+    let filter = filter(&policy, Architecture::X86_64);
+    assert_eq!(answer(&filter, AUDIT_I386, 397, [7, 0, 0, 0, 0, 0]), EPERM);
+    assert_eq!(answer(&filter, AUDIT_I386, 397, [8, 0, 2, 0, 0, 0]), KILL_PROCESS);
+    assert_eq!(answer(&filter, AUDIT_I386, 117, [21, 0, 2, 0, 0, 0]), EPERM);
+}
+
 #[test]
 fn unknown_names_are_ignored() {
     let rule = json!([{ "names": ["no_such_call", "read"], "action": "SCMP_ACT_ALLOW" }]);

@@ -125,9 +125,10 @@ fn verdicts(policy: &Policy, architecture: Architecture, problems: &mut Vec<Prob
 }
 
 /// Whether a rule says something of a call behind a multiplexer: there a rule without conditions has one, and would no
-/// longer beat those of the same call that have more.
+/// longer beat those of the same call that have more. As in libseccomp a rule about the call's own first argument alone,
+/// which is lost there, is one without conditions.
 fn decides(policy: &Policy, call: &Call, index: usize) -> bool {
-    let is_unconditional = |index: usize| policy.rules[index].conditions.is_empty();
+    let is_unconditional = |index: usize| policy.rules[index].conditions.iter().all(|one| one.argument == 0);
     let mut same = policy.calls.iter().filter(|other| other.multiplexed == call.multiplexed);
     is_unconditional(index) || !same.any(|same| same.rules.clone().any(is_unconditional))
 }

@@ -181,8 +181,11 @@ impl Cgroup {
             }
         }
         let existing = self.present().filter(|member| member.stays).map(|member| member.path.clone()).collect();
-        let unit = self.unit.clone().filter(|_| self.is_started);
-        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit, claimed_unit: None }
+        let (unit, claimed_unit) = match self.is_started {
+            true => (self.unit.clone(), None),
+            false => (None, self.unit.clone()),
+        };
+        CgroupPaths { controllers, parents: self.parents.clone(), existing, unit, claimed_unit }
     }
 
     /// Takes away the unit, if systemd has one, then the directories that are left. What is gone already is fine.
@@ -190,7 +193,7 @@ impl Cgroup {
         let directory = self.v2().map(|member| member.path.as_path());
         let unit = self.unit.as_ref().filter(|_| self.is_started);
         let stopped = unit.map_or(Ok(()), |unit| systemd::stop(unit, directory));
-        let cleared = self.claimed_unit.as_ref().map_or(Ok(()), systemd::clear_failed);
+        let cleared = self.claimed_unit.as_ref().map_or(Ok(()), systemd::clear);
         self.remove_directories().and(stopped).and(cleared)
     }
 

@@ -255,7 +255,12 @@ fn a_create_that_is_killed_leaves_nothing_after_delete() {
         t.runtime(["delete", "--force", &b.id]).run().ok();
         b.is_gone();
         let unit = unit(&b);
-        eventually("the unit is gone", || show(&unit, "LoadState") == "not-found");
+        let state = || ["ActiveState", "SubState", "Result"].map(|name| show(&unit, name)).join(" ");
+        let is_gone = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            show(&unit, "LoadState") == "not-found"
+        });
+        assert!(is_gone, "round {round}: {}", state());
         assert!(!Path::new("/sys/fs/cgroup/system.slice").join(&unit).exists());
     }
 }

@@ -114,7 +114,7 @@ pub struct CgroupPaths {
 impl CgroupPaths {
     /// What will be made for a plan, for the record that is written before: the directories that are missing now. That is
     /// a claim and no more, as somebody else may be faster, and a create that is killed before it has found out leaves it so.
-    /// What is only claimed is removed if nobody uses it; nobody in it is killed, and no unit is stopped.
+    /// What is only claimed is removed if nobody uses it, a unit as well; nobody in it is killed.
     pub fn planned(plan: &CgroupPlan) -> CgroupPaths {
         let mut paths = CgroupPaths { claimed_unit: unit_name(plan), ..CgroupPaths::default() };
         for directory in plan.directories.iter().filter(|directory| !plan.is_made_by_systemd(directory)) {

@@ -2,7 +2,7 @@
 # Runs a command as root in a virtual machine that is gone afterwards: run.sh [OPTION]... [--] [COMMAND [ARGUMENT]...]
 #
 #   --systemd       systemd is PID 1; without it nothing runs beside the command
-#   --show DIR      the guest sees this directory even if it is not on the same file system as /
+#   --show DIR      the guest sees this directory even if it is not on the same file system as /, or in a home
 #   --log FILE      keeps the guest's console (the kernel's messages) there
 #   --timeout SEC   the longest that it may take, 600 if not given
 #
@@ -73,7 +73,10 @@ share root / ro
 share kernel "$kernel" ro
 share job "$dir/job" rw
 for directory in "${shown[@]}"; do
-	[ "$(stat -c %d "$directory")" != "$(stat -c %d /)" ] || continue
+	case $directory/ in
+	/tmp/* | /home/* | /var/lib/containers/*) ;; # the guest has these of its own
+	*) [ "$(stat -c %d "$directory")" != "$(stat -c %d /)" ] || continue ;;
+	esac
 	number=$((${#servers[@]} - 3))
 	printf '%s\n' "$directory" >"$dir/job/show$number"
 	share "show$number" "$directory" ro

@@ -1,9 +1,11 @@
 //! `delete`: gives back everything that create took.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::start::{late_hooks, state};
 use super::{Environment, host_mounts, matching, open_init};
@@ -88,7 +90,7 @@ fn lock(container: Container, force: bool, environment: &Environment) -> Result<
                 };
             }
             Err(error) if error.call_name() == Some("open") && force => return Ok(None),
-            Err(error) if error.errno() != Some(rustix::io::Errno::AGAIN) => return Err(error),
+            Err(error) if error.errno() != Some(Errno::AGAIN) => return Err(error),
             Err(error) if Instant::now() > deadline => {
                 return Err(error
                     .step("wait for the command that holds the container")
@@ -109,7 +111,7 @@ fn lock(container: Container, force: bool, environment: &Environment) -> Result<
 /// Kills init and waits until it is dead: everything else of the container dies with its pid namespace.
 fn kill_init(container: &Container) -> Result<()> {
     let Some(init) = open_init(&container.record)? else { return Ok(()) };
-    process::send_signal(&init, libc::SIGKILL)?;
+    end(&init)?;
     let cgroup = container.cgroup();
     if cgroup.is_frozen().unwrap_or(false) {
         cgroup.thaw()?;
@@ -121,6 +123,14 @@ fn kill_init(container: &Container) -> Result<()> {
             Err(Error::new("container init still running").hint("it may wait for a device or a network file system"))
         }
         _ => Ok(()),
+    }
+}
+
+/// A process that has ended by itself meanwhile, and was reaped, is what we want too: pidfd_send_signal(2), ESRCH.
+fn end(process: &OwnedFd) -> Result<()> {
+    match process::send_signal(process, libc::SIGKILL) {
+        Err(error) if error.errno() == Some(Errno::SRCH) => Ok(()),
+        sent => sent,
     }
 }
 
@@ -164,5 +174,22 @@ pub fn run_poststop(hooks: &Hooks, container: &Container, environment: &Environm
         if let Err(error) = hooks::run_one(hook, HookKind::Poststop, index, &state, &output) {
             environment.log.warning(&error.headline());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    /// Init of a runtime that was killed: it ends by itself, and PID 1 may reap it between our look and our signal.
+    #[test]
+    fn who_has_ended_meanwhile_need_not_be_killed() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(process::send_signal(&process, libc::SIGKILL).unwrap_err().errno(), Some(Errno::SRCH));
+        end(&process).unwrap();
     }
 }

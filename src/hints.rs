@@ -181,6 +181,15 @@ pub const ROWS: &[Row] = &[
         cause: "An ordinary user makes a user namespace first, with id maps, and has the rights inside.",
     },
     Row {
+        name: "no right to enter the cgroup",
+        call: "clone3",
+        errno: &[Errno::ACCESS],
+        when: When::Always,
+        hint: "a process can be moved only below a cgroup of this user's own: enter the container from the cgroup in which it \
+               was made (with systemd: `systemd-run --user --scope minicon exec …`)",
+        cause: "Who moves a process needs to write cgroup.procs of the common ancestor: cgroups(7), delegation containment.",
+    },
+    Row {
         name: "cgroup with controllers for its children",
         call: "clone3",
         errno: &[Errno::BUSY],
@@ -306,7 +315,7 @@ pub const ROWS: &[Row] = &[
         name: "no cgroup delegated",
         call: "mkdir",
         errno: &[Errno::ACCESS, Errno::PERM],
-        when: When::At("linux.cgroupsPath"),
+        when: When::Argument("cgroup"),
         hint: "this user may not create cgroups here: have one delegated (systemd: Delegate=yes in a unit of the user's), \
                or drop the limits",
         cause: "Limits need a cgroup, and who may make one is up to root or systemd.",
@@ -315,7 +324,7 @@ pub const ROWS: &[Row] = &[
         name: "cannot move into the cgroup",
         call: "access",
         errno: &[Errno::ACCESS, Errno::PERM],
-        when: When::At("linux.cgroupsPath"),
+        when: When::Argument("cgroup"),
         hint: "a process can be moved only below a cgroup of this user's own: start from one that is delegated \
                (`systemd-run --user --scope -p Delegate=yes …`), or use --systemd-cgroup, or drop the limits",
         cause: "Who moves a process needs to write cgroup.procs of the common ancestor: cgroups(7), delegation containment.",

@@ -155,7 +155,7 @@ impl Creating {
         let presence = match made {
             Ok(true) => Presence::New,
             Ok(false) => Presence::Existing,
-            Err(error) if files::is_permission(&error) && !directory.required => Presence::Absent,
+            Err(error) if files::is_permission(&error) && directory.required_by.is_none() => Presence::Absent,
             Err(error) => return Err(explain_make(error, directory, limited)),
         };
         self.push(directory, presence);
@@ -168,7 +168,7 @@ impl Creating {
             version: directory.version,
             controllers: directory.controllers.clone(),
             presence,
-            required: directory.required,
+            required: directory.required_by.is_some(),
             stays: presence == Presence::Existing,
         });
     }
@@ -232,7 +232,10 @@ fn explain_make(error: Error, directory: &Directory, limited: bool) -> Error {
         }
         _ => "unable to apply cgroup configuration".to_owned(),
     };
-    error.step(step).at("linux.cgroupsPath")
+    match directory.required_by {
+        Some(at) if files::is_permission(&error) => error.step(step).at(at),
+        _ => error.step(step).at("linux.cgroupsPath"),
+    }
 }
 
 /// A v1 cpuset starts empty and takes nobody: gives it what its parent has, unless the plan gives it something, and

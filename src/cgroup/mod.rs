@@ -66,7 +66,7 @@ struct Member {
     version: Version,
     controllers: Vec<String>,
     presence: Presence,
-    /// See [`Directory::required`].
+    /// See [`Directory::required_by`].
     required: bool,
     /// It was there before the container, and is left when that goes.
     stays: bool,
@@ -216,7 +216,7 @@ impl Cgroup {
                 controllers,
                 common_parent: None,
                 cpuset,
-                required: true,
+                required_by: None,
             })
         };
         self.members.iter().map(describe).collect()

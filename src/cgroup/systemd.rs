@@ -322,7 +322,7 @@ mod tests {
     fn directory(version: Version, controllers: &[&str], mount_point: &str) -> Directory {
         let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
         let (path, mount_point) = (PathBuf::new(), mount_point.into());
-        Directory { path, mount_point, version, controllers, common_parent: None, cpuset: false, required: true }
+        Directory { path, mount_point, version, controllers, common_parent: None, cpuset: false, required_by: None }
     }
 
     #[test]

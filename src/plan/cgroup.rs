@@ -191,8 +191,9 @@ pub struct Directory {
     /// Without privileges, on v2: the nearest directory above both the caller's cgroup and this one. Only who may write
     /// its `cgroup.procs` may move a process from the one to the other (cgroups(7), delegation containment).
     pub common_parent: Option<PathBuf>,
-    /// Failing to create or to join it for want of permission is an error. Otherwise the container does without.
-    pub required: bool,
+    /// The property for whose sake failing to create or to join it for want of permission is an error. Without one the
+    /// container does without.
+    pub required_by: Option<ConfigPath>,
 }
 
 impl Directory {
@@ -286,7 +287,7 @@ pub fn plan(request: &Request<'_>, host: &CgroupHost, problems: &mut Vec<Problem
         },
     };
     require(&mut directories, &writes, devices.as_ref(), request, host.mode());
-    let optional = directories.iter().all(|directory| !directory.required);
+    let optional = directories.iter().all(|directory| directory.required_by.is_none());
     CgroupPlan { driver, directories, writes, devices, optional, owner: request.owner }
 }
 
@@ -373,7 +374,7 @@ fn v1_directory(hierarchy: &Hierarchy, place: &Place) -> Directory {
         controllers: hierarchy.controllers.clone(),
         cpuset: hierarchy.controllers.iter().any(|name| name == "cpuset"),
         common_parent: None,
-        required: true,
+        required_by: None,
     }
 }
 
@@ -394,7 +395,7 @@ fn v2_directory(unified: &Unified, place: &Place, mode: Mode, without_privileges
         version: Version::V2,
         controllers: unified.controllers.clone(),
         cpuset: false,
-        required: true,
+        required_by: None,
     }
 }
 
@@ -463,9 +464,12 @@ fn require(
     let unasked = request.rootless && request.cgroups_path.is_none_or(|path| path.as_os_str().is_empty());
     for (index, directory) in directories.iter_mut().enumerate() {
         let bare = mode != Mode::V2 && directory.controllers.iter().all(|name| name.starts_with("name="));
-        let limited = writes.iter().any(|write| write.directory == index)
-            || matches!(devices, Some(DeviceControl::Program { directory, .. }) if *directory == index);
-        directory.required = limited || !(unasked || bare);
+        let limit = || writes.iter().find(|write| write.directory == index).map(|write| write.at);
+        let is_controlled = matches!(devices, Some(DeviceControl::Program { directory, .. }) if *directory == index);
+        directory.required_by = match unasked || bare {
+            false => Some(CGROUPS_PATH),
+            true => limit().or(is_controlled.then_some(device_rules::DEVICES)),
+        };
     }
 }
 
@@ -612,7 +616,7 @@ pub(super) mod tests {
         }
         let required = |path, resources, rootless| {
             let (plan, _) = planned(&hybrid(), path, resources, rootless);
-            let required = plan.directories.iter().filter(|directory| directory.required);
+            let required = plan.directories.iter().filter(|directory| directory.required_by.is_some());
             required.map(|directory| directory.controllers.join(",")).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(required(None, r#"{"pids": {"limit": 9}}"#, true), "pids");
@@ -663,7 +667,7 @@ pub(super) mod tests {
             assert_eq!((plan.writes.len(), problems.len()), (0, 0));
             let Some(DeviceControl::Program { directory, .. }) = plan.devices else { panic!("{:?}", plan.devices) };
             assert_eq!(plan.directories[directory].version, Version::V2);
-            assert!(plan.directories[directory].required);
+            assert!(plan.directories[directory].required_by.is_some());
         }
         assert_eq!(planned(&hybrid(), None, "{}", false).0.devices, None);
         assert_eq!(planned(&unified(), None, "{}", true).0.devices, None);

@@ -42,10 +42,10 @@ pub fn push(
         match cgroup.driver {
             // It stays in ours, and sees no more than that.
             Driver::Nobody => Some(Source::Bind { path: ours, recursive: true }),
-            _ => cgroup.directories.iter().find(same).map(|directory| match directory.required {
-                true => Source::Bind { path: directory.path.clone(), recursive: true },
+            _ => cgroup.directories.iter().find(same).map(|directory| match directory.required_by {
+                Some(_) => Source::Bind { path: directory.path.clone(), recursive: true },
                 // It may have to stay in ours.
-                false => Source::OwnCgroup { path: directory.path.clone(), instead: ours },
+                None => Source::OwnCgroup { path: directory.path.clone(), instead: ours },
             }),
         }
     };

@@ -279,7 +279,8 @@ impl Joining {
             let (namespaces, container) = ((kinds, last), &init);
             let child = spawn::through_usher(enter, 0, directory, theirs, &ours, |channel| {
                 init::join(init::Join { program, keyring, channel, cgroup, namespaces, container, root, preserved_fds })
-            })?;
+            });
+            let child = child.step(|| "make the process")?;
             return Joining { child, channel: ours, executed: false }.attached(by_systemd);
         }
         if record.namespaces.contains(&Kind::Pid) {

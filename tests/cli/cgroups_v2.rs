@@ -20,7 +20,7 @@ pub fn with_v2(controller: &str) -> Option<Test> {
 }
 
 /// On a machine with cgroup v1 too there is no such file at this place.
-fn has_controller(name: &str) -> bool {
+pub fn has_controller(name: &str) -> bool {
     let controllers = fs::read_to_string(Path::new(MOUNT_POINT).join("cgroup.controllers")).unwrap_or_default();
     controllers.split_whitespace().any(|known| known == name)
 }

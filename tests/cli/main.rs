@@ -38,6 +38,7 @@ mod pause;
 mod process;
 mod ps;
 mod rootless;
+mod rootless_v2;
 mod rules;
 mod scheduling;
 mod seccomp;

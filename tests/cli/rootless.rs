@@ -1,5 +1,6 @@
 //! Without any privilege: what `spec --rootless` describes, made and run by an ordinary user.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -8,12 +9,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Cmd, Test, eventually, program, rootfs};
 
-const USER: u32 = 1000;
+pub const USER: u32 = 1000;
 
 /// A bundle that belongs to the user, and a copy of the runtime that the user can reach.
 pub struct Rootless<'t> {
     test: &'t Test,
-    dir: PathBuf,
+    pub dir: PathBuf,
+    /// Where root starts the user's programs, if not where the test is.
+    cgroup: Option<PathBuf>,
 }
 
 impl<'t> Rootless<'t> {
@@ -25,9 +28,30 @@ impl<'t> Rootless<'t> {
         rootfs::make(&dir.join("rootfs"));
         test.directory("rootless/run");
         give(&dir);
-        let rootless = Rootless { test, dir };
+        let rootless = Rootless { test, dir, cgroup: None };
         rootless.runtime(&["spec", "--rootless"]).run().ok();
         rootless
+    }
+
+    /// The same user, in a session that root has put into a cgroup.
+    pub fn in_cgroup(mut self, cgroup: &Path) -> Self {
+        self.cgroup = Some(cgroup.join("cgroup.procs"));
+        self
+    }
+
+    /// The same user, in a session that is where the test is.
+    pub fn in_no_cgroup(&mut self) {
+        self.cgroup = None;
+    }
+
+    /// A program of the user's.
+    fn program(&self, program: impl AsRef<OsStr>) -> Cmd {
+        let command = match &self.cgroup {
+            Some(procs) => Cmd::new("sh").args(["-c", "echo $$ >$0 && exec \"$@\""]).arg(procs).arg("setpriv"),
+            None => Cmd::new("setpriv"),
+        };
+        let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
+        command.args(ids).arg(program).dir(&self.dir)
     }
 
     /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
@@ -37,25 +61,21 @@ impl<'t> Rootless<'t> {
 
     /// As [`Rootless::runtime`], started by another program of the user's.
     fn runtime_behind(&self, starter: &[&str], args: &[&str]) -> Cmd {
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
-        let command = Cmd::new("setpriv").args(ids).args(starter).arg(self.dir.join("minicon")).args(args);
-        command.dir(&self.dir).env("XDG_RUNTIME_DIR", self.dir.join("run"))
+        let command = self.program("env").args(starter).arg(self.dir.join("minicon")).args(args);
+        command.env("XDG_RUNTIME_DIR", self.dir.join("run"))
     }
 
     /// A shell as root of a user namespace of the user's own, which is how rootless engines call a runtime: without USER.
-    fn shell_of_an_engine(&self, script: &str) -> Cmd {
-        let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
-        Cmd::new("setpriv")
-            .args(ids)
-            .args(["unshare", "--user", "--map-root-user", "sh", "-c", script])
-            .dir(&self.dir)
+    pub fn shell_of_an_engine(&self, script: &str) -> Cmd {
+        self.program("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", script])
             .no_env()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("XDG_RUNTIME_DIR", self.dir.join("run"))
     }
 
     /// As [`Self::configure`], for a container that stays in the user namespace of the caller, in a bundle of its own.
-    fn configure_for_engine(&self, name: &str, change: impl FnOnce(&mut Value)) {
+    pub fn configure_for_engine(&self, name: &str, change: impl FnOnce(&mut Value)) {
         fs::create_dir(self.dir.join(name)).expect("a directory for the bundle");
         let mut config: Value =
             serde_json::from_slice(&fs::read(self.dir.join("config.json")).expect("config.json")).expect("JSON");
@@ -250,12 +270,12 @@ fn ranges_beyond_what_is_granted_are_not() {
 }
 
 /// Gives the user a name and ranges, in the test's own mount namespace, until dropped.
-struct Granted;
+pub struct Granted;
 
 const GRANTED_IN: [&str; 3] = ["/etc/passwd", "/etc/subuid", "/etc/subgid"];
 
 impl Granted {
-    fn new(t: &Test, ranges: &str) -> Self {
+    pub fn new(t: &Test, ranges: &str) -> Self {
         let passwd = t.file("passwd", "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/:/bin/sh\n");
         let ranges = t.file("ranges", ranges);
         for (file, place) in [&passwd, &ranges, &ranges].into_iter().zip(GRANTED_IN) {
@@ -278,7 +298,7 @@ impl Drop for Granted {
 #[test]
 fn limits_hold_in_cgroups_that_are_delegated() {
     let found = || is_v1().then(|| Delegated::new("minicon-delegated"));
-    let Some((t, delegated)) = Test::where_found(found, "takes cgroup v1; for v2 see the tests with systemd") else {
+    let Some((t, delegated)) = Test::where_found(found, "takes cgroup v1; for v2 see rootless_v2.rs") else {
         return;
     };
     let rootless = Rootless::new(&t);
@@ -294,7 +314,7 @@ fn limits_hold_in_cgroups_that_are_delegated() {
     assert!(tasks.is_ok_and(|tasks| !tasks.is_empty()), "init is in the cgroup");
     let following = rootless.runtime(&["events", "--interval", "1h", "limited"]).spawn();
     // On v1 the kernel tells by an eventfd: cgroups(7) points to Documentation/admin-guide/cgroup-v1/memory.rst.
-    eventually("it is watched", || watches_memory(following.pid()));
+    eventually("it is watched", || has_open(following.pid(), "eventfd"));
     rootless.runtime(&["start", "limited"]).run().ok();
     eventually("the process has been killed", || output.by_now().contains("over"));
     let stats = rootless.runtime(&["events", "--stats", "limited"]).run().ok().json();
@@ -311,10 +331,11 @@ fn limits_hold_in_cgroups_that_are_delegated() {
     assert!(delegated.0.iter().all(|directory| !directory.join("limited").exists()), "nothing is left");
 }
 
-fn watches_memory(pid: i32) -> bool {
+/// Whether a process has such a file open.
+pub fn has_open(pid: i32, kind: &str) -> bool {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
-    links.any(|link| link.to_string_lossy().contains("eventfd"))
+    links.any(|link| link.to_string_lossy().contains(kind))
 }
 
 fn is_v1() -> bool {

@@ -92,9 +92,9 @@ impl Acts {
 
     fn write(&mut self, plan: &Plan, write: &FileWrite) {
         let directory = &plan.cgroup.directories[write.directory];
-        let when = match (write.when, directory.required) {
+        let when = match (write.when, directory.required_by) {
             (When::Existing, _) => Some("the cgroup was there before".to_owned()),
-            (_, false) => Some("this user may make the cgroup".to_owned()),
+            (_, None) => Some("this user may make the cgroup".to_owned()),
             _ => None,
         };
         let file = directory.path.join(&*write.file);
@@ -120,7 +120,7 @@ fn prepare(plan: &Plan, acts: &mut Acts) {
     acts.add(id::GATE, "make the two fifos of the gate", "");
     let path = ConfigPath::new("linux.cgroupsPath");
     for directory in plan.cgroup.directories.iter().filter(|directory| !plan.cgroup.is_made_by_systemd(directory)) {
-        let when = (!directory.required).then(|| "this user may".to_owned());
+        let when = directory.required_by.is_none().then(|| "this user may".to_owned());
         let controllers = directory.controllers.join(",");
         let what = format!("cgroup {:?} {} [{controllers}]", directory.version, directory.path.display());
         acts.add_if(when, id::directory(directory), what, path);

@@ -252,13 +252,19 @@ fn granted(text: &str, uid: u32) -> Vec<(u64, u64)> {
 fn cgroups(report: &mut Report, plan: &Plan) {
     for directory in &plan.cgroup.directories {
         let above = directory.path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"));
-        let Err(errno) = rustix::fs::access(above, Access::WRITE_OK) else { continue };
-        let what = format!("{} cannot be made: {errno}", directory.path.display());
-        match directory.required {
-            true => report.failure("cgroups", what, "have it delegated (systemd: Delegate=yes), or drop the limits"),
-            false => report.warning("cgroups", what, "the container does without"),
+        // Who moves a process needs to write there: cgroups(7), delegation containment.
+        let procs = directory.common_parent.as_ref().map(|parent| parent.join("cgroup.procs"));
+        let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK);
+        let what = match (may_write(above), procs.map_or(Ok(()), |procs| may_write(&procs))) {
+            (Err(errno), _) => format!("{} cannot be made: {errno}", directory.path.display()),
+            (_, Err(errno)) => format!("nobody can be moved to {}: {errno}", directory.path.display()),
+            _ => continue,
+        };
+        match directory.required_by {
+            Some(_) => report.failure("cgroups", what, "have it delegated (systemd: Delegate=yes), or drop the limits"),
+            None => report.warning("cgroups", what, "the container does without"),
         }
-        report.at("linux.cgroupsPath");
+        report.at(directory.required_by.unwrap_or(ConfigPath::new("linux.cgroupsPath")));
     }
     let is_small = |value: &str| value.parse::<u64>().is_ok_and(|bytes| bytes < 512 * 1024);
     let is_limit = |file: &str| matches!(file, "memory.limit_in_bytes" | "memory.max");

@@ -1,12 +1,13 @@
 //! Cgroups and their limits, and what dies of them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::Case;
 use crate::rootless::Rootless;
+use crate::rootless_v2::Delegated;
 use crate::support::{Bundle, Output, Test};
 
 pub const CASES: &[Case] = &[
@@ -52,7 +53,22 @@ pub const CASES: &[Case] = &[
             "mkdir(/sys/fs/cgroup/",
             "EACCES",
         ],
-        config: "linux.cgroupsPath",
+        config: "linux.resources.memory.limit",
+    },
+    Case {
+        row: "no right to enter the cgroup",
+        provoke: |t| {
+            let delegated = Delegated::below(Path::new("/sys/fs/cgroup/unified"), &format!("{}-own", t.tag()));
+            let mut r = Rootless::new(t).in_cgroup(&delegated.session);
+            r.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+            r.runtime(&["run", "--detach", "x"]).run().ok();
+            r.in_no_cgroup();
+            let output = r.runtime(&["exec", "x", "true"]).run();
+            r.runtime(&["delete", "--force", "x"]).run().ok();
+            output
+        },
+        first: &["exec failed: make the process: ", "clone3(", "EACCES"],
+        config: "",
     },
     Case {
         row: "read-only cgroups",

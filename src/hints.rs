@@ -186,7 +186,7 @@ pub const ROWS: &[Row] = &[
         errno: &[Errno::ACCESS],
         when: When::Always,
         hint: "a process can be moved only below a cgroup of this user's own: enter the container from the cgroup in which it \
-               was made (with systemd: `systemd-run --user --scope minicon exec …`)",
+               was made, or make it with --systemd-cgroup, which has systemd move processes",
         cause: "Who moves a process needs to write cgroup.procs of the common ancestor: cgroups(7), delegation containment.",
     },
     Row {
@@ -325,8 +325,8 @@ pub const ROWS: &[Row] = &[
         call: "access",
         errno: &[Errno::ACCESS, Errno::PERM],
         when: When::Argument("cgroup"),
-        hint: "a process can be moved only below a cgroup of this user's own: start from one that is delegated \
-               (`systemd-run --user --scope -p Delegate=yes …`), or use --systemd-cgroup, or drop the limits",
+        hint: "a process can be moved only below a cgroup of this user's own: use --systemd-cgroup, or start from a \
+               leaf of one that is delegated (systemd: Delegate=yes in a unit of the user's), or drop the limits",
         cause: "Who moves a process needs to write cgroup.procs of the common ancestor: cgroups(7), delegation containment.",
     },
     Row {

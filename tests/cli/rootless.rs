@@ -46,12 +46,8 @@ impl<'t> Rootless<'t> {
 
     /// A program of the user's.
     fn program(&self, program: impl AsRef<OsStr>) -> Cmd {
-        let command = match &self.cgroup {
-            Some(procs) => Cmd::new("sh").args(["-c", "echo $$ >$0 && exec \"$@\""]).arg(procs).arg("setpriv"),
-            None => Cmd::new("setpriv"),
-        };
         let ids = [format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".to_owned()];
-        command.args(ids).arg(program).dir(&self.dir)
+        started_in(self.cgroup.as_deref()).args(ids).arg(program).dir(&self.dir)
     }
 
     /// The runtime as the user would call it: its state goes below XDG_RUNTIME_DIR.
@@ -97,6 +93,14 @@ impl<'t> Rootless<'t> {
         config["process"]["terminal"] = json!(false);
         change(&mut config);
         fs::write(file, config.to_string()).expect("write config.json");
+    }
+}
+
+/// setpriv(1), started by root in the cgroup of these `cgroup.procs`, or here.
+pub fn started_in(procs: Option<&Path>) -> Cmd {
+    match procs {
+        Some(procs) => Cmd::new("sh").args(["-c", "echo $$ >$0 && exec \"$@\""]).arg(procs).arg("setpriv"),
+        None => Cmd::new("setpriv"),
     }
 }
 

@@ -283,7 +283,7 @@ fn without_delegation_limits_are_refused() {
             .fails("rootless needs no limits + no cgrouppath when no permission is granted for cgroups")
             .says("EACCES")
             .says(&format!("config: linux.resources.{resource}"))
-            .says("start from one that is delegated");
+            .says("start from a leaf of one that is delegated");
         rootless.runtime(&["state", "refused"]).run().fails("container does not exist");
     }
     // A path that was asked for is a wish too.

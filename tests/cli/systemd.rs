@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::rootless::started_in;
+use crate::rootless_v2::{GREEDY, life, limits};
 use crate::support::{Bundle, Cmd, Output, Test, eventually, hook, program, rootfs};
 
 fn runs() -> bool {
@@ -393,6 +395,8 @@ struct User<'t> {
     uid: u32,
     dir: PathBuf,
     id: String,
+    /// Where root starts the user's programs, if not where the test is.
+    cgroup: Option<PathBuf>,
 }
 
 impl<'t> User<'t> {
@@ -414,22 +418,28 @@ impl<'t> User<'t> {
         test.directory("rootless/run");
         give(&dir, uid);
         // The guard looks for the tag of the test in the names of cgroups.
-        let user = User { test, uid, id: test.idle().id.clone(), dir };
+        let user = User { test, uid, id: test.idle().id.clone(), dir, cgroup: None };
         user.runtime(&["spec", "--rootless"]).run().ok();
-        let file = user.dir.join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
-        config["process"]["terminal"] = json!(false);
-        config["process"]["args"] = json!(args);
-        config["linux"]["resources"] = resources;
-        fs::write(file, config.to_string()).expect("write config.json");
+        user.configure(|config| {
+            config["process"]["terminal"] = json!(false);
+            config["process"]["args"] = json!(args);
+            config["linux"]["resources"] = resources;
+        });
         user
+    }
+
+    fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.dir.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&file).expect("config.json")).expect("JSON");
+        change(&mut config);
+        fs::write(file, config.to_string()).expect("write config.json");
     }
 
     fn command(&self, program: impl AsRef<Path>) -> Cmd {
         let ids = [format!("--reuid={}", self.uid), format!("--regid={}", self.uid), "--clear-groups".to_owned()];
         let directory = format!("/run/user/{}", self.uid);
         let bus = format!("unix:path={directory}/bus");
-        let command = Cmd::new("setpriv")
+        let command = started_in(self.cgroup.as_deref())
             .args(ids)
             .arg(program.as_ref())
             .dir(&self.dir)
@@ -508,6 +518,61 @@ fn an_ordinary_user_has_a_scope_too() {
     user.runtime(&["delete", "--force", &user.id]).run().ok();
     assert_eq!(user.show(&user.unit(), "LoadState"), "not-found");
     assert!(!directory.exists());
+}
+
+/// The directory of the user's own systemd.
+fn manager_of(uid: u32) -> PathBuf {
+    PathBuf::from(format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service"))
+}
+
+#[test]
+fn limits_hold_in_a_users_scope() {
+    let Some((t, uid)) = User::test() else { return };
+    let user = User::new(&t, uid, GREEDY, limits());
+    let directory = manager_of(uid).join("user.slice").join(user.unit());
+    life(&|args| user.runtime(args), &user.id, &directory, &["--systemd-cgroup"]);
+    assert_eq!(user.show(&user.unit(), "LoadState"), "not-found");
+    // And with more ids than the user's own.
+    let Some(first) = granted(uid) else { return };
+    user.configure(|config| {
+        for mappings in ["uidMappings", "gidMappings"] {
+            config["linux"][mappings] = json!([
+                {"containerID": 0, "hostID": uid, "size": 1},
+                {"containerID": 1, "hostID": first, "size": 100},
+            ]);
+        }
+        config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+    });
+    life(&|args| user.runtime(args), &user.id, &directory, &["--systemd-cgroup"]);
+    assert_eq!(user.show(&user.unit(), "LoadState"), "not-found");
+}
+
+/// The first of the ids that /etc/subuid grants.
+fn granted(uid: u32) -> Option<u32> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    let name = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string()))?.split(':').next()?;
+    let subuid = fs::read_to_string("/etc/subuid").ok()?;
+    subuid.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').next()?.parse().ok())
+}
+
+/// Without --systemd-cgroup, in a scope that is the user's to divide: "the service can create sub-cgroups" below, and
+/// systemd leaves these alone (systemd.resource-control(5), Delegate=). The user's session is in a leaf of it.
+#[test]
+fn limits_hold_in_a_delegated_scope() {
+    let Some((t, uid)) = User::test() else { return };
+    let mut user = User::new(&t, uid, GREEDY, limits());
+    let scope = ["--user", "--scope", "--quiet", "--collect", "--property=Delegate=yes", "--", "sh", "-c"];
+    let session = "own=/sys/fs/cgroup$(sed s/0::// /proc/self/cgroup); mkdir $own/session \
+        && echo $$ >$own/session/cgroup.procs && echo $own >scope && exec sleep 1000";
+    let session = user.command("systemd-run").args(scope).arg(session).spawn();
+    let own = || fs::read_to_string(user.dir.join("scope")).unwrap_or_default();
+    eventually("the session is in its leaf", || own().ends_with('\n'));
+    let scope = PathBuf::from(own().trim());
+    assert!(scope.starts_with(manager_of(uid)), "{}", scope.display());
+    user.cgroup = Some(scope.join("session/cgroup.procs"));
+    life(&|args| user.runtime(args), &user.id, &scope.join(&user.id), &[]);
+    drop(session);
+    eventually("the scope is gone", || !scope.exists());
 }
 
 #[test]

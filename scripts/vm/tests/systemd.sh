@@ -8,6 +8,8 @@ filters=(cgroups_v2 systemd:: apparmor:: checkpoint:: rootless::)
 
 cd "$(dirname "$0")"
 ./devices.sh
+# logind starts the ordinary user's systemd, and does not wait for it: a test that looks too early would be skipped.
+systemctl start user@1500.service
 tests=$1
 shift
 if [ $# != 0 ]; then exec "$tests" "$@"; fi

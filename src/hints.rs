@@ -181,6 +181,14 @@ pub const ROWS: &[Row] = &[
         cause: "An ordinary user makes a user namespace first, with id maps, and has the rights inside.",
     },
     Row {
+        name: "no right to enter the namespaces",
+        call: "setns",
+        errno: &[Errno::PERM],
+        when: When::Step("join the container's namespaces"),
+        hint: "an ordinary user can enter only a container of its own, and only once it has been started",
+        cause: "Before that init still has what the runtime gave it, and lets nobody without privileges look into it.",
+    },
+    Row {
         name: "no right to enter the cgroup",
         call: "clone3",
         errno: &[Errno::ACCESS],

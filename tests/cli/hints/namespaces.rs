@@ -39,6 +39,19 @@ pub const CASES: &[Case] = &[
         config: "",
     },
     Case {
+        row: "no right to enter the namespaces",
+        provoke: |t| {
+            let r = Rootless::new(t);
+            r.configure(|config| config["process"]["args"] = json!(["sleep", "1000"]));
+            r.runtime(&["create", "x"]).run().ok();
+            let output = r.runtime(&["exec", "x", "true"]).run();
+            r.runtime(&["delete", "--force", "x"]).run().ok();
+            output
+        },
+        first: &["exec failed: join the container's namespaces: ", "setns(", "EPERM"],
+        config: "",
+    },
+    Case {
         row: "namespace of another kind",
         provoke: |t| t.bundle(&["true"]).join("network", "/proc/self/ns/ipc").create(),
         first: &["open the network namespace: ", "/proc/self/ns/ipc is a ipc namespace, not network"],

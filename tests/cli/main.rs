@@ -44,6 +44,7 @@ mod scheduling;
 mod seccomp;
 mod support;
 mod systemd;
+mod systemd_user;
 mod trace;
 mod tty;
 mod update;

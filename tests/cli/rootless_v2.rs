@@ -2,7 +2,7 @@
 //!
 //! "A cgroup can be delegated … to a less privileged user by granting write access of the directory and its
 //! cgroup.procs, cgroup.threads and cgroup.subtree_control files to the user" (Documentation/admin-guide/cgroup-v2.rst,
-//! Model of Delegation). For what a user's systemd delegates see `systemd.rs`.
+//! Model of Delegation). For what a user's systemd delegates see `systemd_user.rs`.
 
 use std::fs;
 use std::os::unix::fs::chown;

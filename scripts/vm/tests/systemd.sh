@@ -4,7 +4,7 @@
 set -euo pipefail
 
 # Of tests/cli what sees something else where systemd is: parts of names.
-filters=(cgroups_v2 systemd:: apparmor:: checkpoint:: rootless::)
+filters=(cgroups_v2 systemd:: systemd_user:: apparmor:: checkpoint:: rootless::)
 
 cd "$(dirname "$0")"
 ./devices.sh

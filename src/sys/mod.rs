@@ -7,6 +7,8 @@
 pub mod bpf;
 pub mod channel;
 pub mod descriptors;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 pub mod entry;
 pub mod file;
 pub mod filter;

@@ -15,6 +15,8 @@ const SIZE: usize = 1 << 20;
 pub struct Arena {
     bytes: UnsafeCell<[u8; SIZE]>,
     used: Cell<usize>,
+    /// From here on nothing was ever used, and all is zero.
+    untouched: Cell<usize>,
 }
 
 // SAFETY: the runtime has one thread (design: no threads ever), and no signal handler that allocates.
@@ -23,7 +25,22 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// An arena of which nothing is used yet.
     pub const fn new() -> Arena {
-        Arena { bytes: UnsafeCell::new([0; SIZE]), used: Cell::new(0) }
+        Arena { bytes: UnsafeCell::new([0; SIZE]), used: Cell::new(0), untouched: Cell::new(0) }
+    }
+
+    /// Takes a piece from the end, if there is room for it.
+    fn take(&self, layout: Layout) -> Option<usize> {
+        let offset = self.used.get().next_multiple_of(layout.align());
+        let end = offset.checked_add(layout.size())?;
+        (end <= SIZE && layout.align() <= align_of::<Arena>()).then(|| {
+            self.set_used(end);
+            offset
+        })
+    }
+
+    fn set_used(&self, end: usize) {
+        self.used.set(end);
+        self.untouched.set(self.untouched.get().max(end));
     }
 
     fn start(&self) -> *mut u8 {
@@ -46,15 +63,26 @@ impl Default for Arena {
 // aligned as asked, the arena itself being aligned to a page, and larger alignments left to the C library.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let offset = self.used.get().next_multiple_of(layout.align());
-        match offset.checked_add(layout.size()) {
-            Some(end) if end <= SIZE && layout.align() <= align_of::<Arena>() => {
-                self.used.set(end);
-                // SAFETY: `offset` is within the array.
-                unsafe { self.start().add(offset) }
-            }
+        match self.take(layout) {
+            // SAFETY: the offset is within the array.
+            Some(offset) => unsafe { self.start().add(offset) },
             // SAFETY: passed on as it came.
-            _ => unsafe { System.alloc(layout) },
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let untouched = self.untouched.get();
+        let Some(offset) = self.take(layout) else {
+            // SAFETY: passed on as it came.
+            return unsafe { System.alloc_zeroed(layout) };
+        };
+        let used = untouched.saturating_sub(offset).min(layout.size());
+        // SAFETY: the piece is within the array, and this part of it is no longer than the whole.
+        unsafe {
+            let piece = self.start().add(offset);
+            piece.write_bytes(0, used);
+            piece
         }
     }
 
@@ -73,7 +101,7 @@ unsafe impl GlobalAlloc for Arena {
             return unsafe { System.realloc(pointer, layout, size) };
         };
         if offset + layout.size() == self.used.get() && size <= SIZE - offset {
-            self.used.set(offset + size);
+            self.set_used(offset + size);
             return pointer;
         }
         if size <= layout.size() {
@@ -93,5 +121,67 @@ unsafe impl GlobalAlloc for Arena {
 impl std::fmt::Debug for Arena {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Arena({} of {SIZE} used)", self.used.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).expect("a layout")
+    }
+
+    #[test]
+    fn the_last_piece_is_given_back_and_grows_where_it_is() {
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
+        // SAFETY: each piece is used as it was asked for, and not after it was given back.
+        unsafe {
+            let first = arena.alloc(layout(10, 1));
+            let second = arena.alloc(layout(8, 8));
+            assert_eq!((second as usize % 8, second as usize - first as usize), (0, 16));
+            first.write_bytes(7, 10);
+            assert_eq!(arena.realloc(second, layout(8, 8), 100), second, "the last one");
+            let moved = arena.realloc(first, layout(10, 1), 11);
+            assert!(moved > second, "not the last one");
+            assert_eq!(std::slice::from_raw_parts(moved, 10), [7; 10]);
+            arena.dealloc(moved, layout(11, 1));
+            assert_eq!(arena.alloc(layout(1, 1)), moved, "given back");
+        }
+    }
+
+    #[test]
+    fn zeroed_memory_is_zero_also_where_it_was_used_before() {
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
+        // SAFETY: as above.
+        unsafe {
+            let piece = arena.alloc(layout(64, 1));
+            piece.write_bytes(1, 64);
+            arena.dealloc(piece, layout(64, 1));
+            let again = arena.alloc_zeroed(layout(128, 1));
+            assert_eq!(again, piece);
+            assert!(std::slice::from_raw_parts(again, 128).iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_the_c_librarys() {
+        static ARENA: Arena = Arena::new();
+        let arena = &ARENA;
+        // SAFETY: as above.
+        unsafe {
+            let small = arena.alloc(layout(100, 1));
+            small.write_bytes(3, 100);
+            let large = arena.realloc(small, layout(100, 1), SIZE + 1);
+            assert!(arena.offset(large).is_none() && arena.offset(small).is_some());
+            assert_eq!(std::slice::from_raw_parts(large, 100), [3; 100]);
+            let larger = arena.realloc(large, layout(SIZE + 1, 1), 2 * SIZE);
+            arena.dealloc(larger, layout(2 * SIZE, 1));
+            let aligned = arena.alloc(layout(16, 2 * align_of::<Arena>()));
+            assert!(arena.offset(aligned).is_none());
+            arena.dealloc(aligned, layout(16, 2 * align_of::<Arena>()));
+        }
     }
 }

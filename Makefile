@@ -20,8 +20,11 @@ CONFORMANCE := $(CARGO_TARGET_DIR)/quick/conformance
 # What the conformance suite and the published escapes are tried on.
 RUNTIME ?= $(QUICK)
 
+COMMA := ,
 # One static file at a fixed address: nothing to look up or relocate before main, nothing to find inside a container.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
+# Where our own code runs before the C library starts (src/sys/early.rs); elsewhere the C library's entry does.
+ENTRY := $(if $(filter x86_64,$(shell uname -m)),-C link-arg=-Wl$(COMMA)--entry=minicon_entry)
 
 # What building takes, what the demo takes, and what the tests take (Debian 12 names).
 # netavark, aardvark-dns and iptables are podman's default network; catatonit is its --init; runc, crun and
@@ -72,11 +75,11 @@ help:
 
 release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 release: deps-build
-	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC)
+	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC) $(ENTRY)
 	@scripts/static.sh $(RELEASE)
 
 quick:
-	$(CARGO) rustc --locked --profile quick --bin minicon -- $(STATIC)
+	$(CARGO) rustc --locked --profile quick --bin minicon -- $(STATIC) $(ENTRY)
 
 # Both are committed, and a test of xtask fails if they are not what these would write.
 docs:
@@ -183,7 +186,7 @@ test-escapes: deps-vm
 # SHORT=1 puts one kind of fault at each step instead of all, TESTS="realistic start" tries a part. What is tried has its
 # own directory and profile, so that no other build has any of it (decision 0024).
 test-faults: deps
-	$(CARGO) rustc --locked --profile faults --features faults --bin minicon -- $(STATIC)
+	$(CARGO) rustc --locked --profile faults --features faults --bin minicon -- $(STATIC) $(ENTRY)
 	@grep -qF MINICON_FAULT $(FAULTS) # what scripts/static.sh looks for in a release
 	@MINICON=$(FAULTS) FAULTS_SHORT=$(SHORT) scripts/test.sh --test faults -- $(TESTS)
 

@@ -31,6 +31,10 @@
 //! at any time <-------------------- Failed(Error)
 //! ```
 //!
+//! Where the plan allows it ([`Pace`]) Proceed comes right after the record, so that on two processors the limits cost no
+//! time, and without hooks init does not stop at RootfsReady. What counts stays: before the record init does nothing that
+//! outlives it, and before the limits are set there is no Committed, so no gate, and no program.
+//!
 //! Both fifos are opened for reading and writing before the clone and inherited, so nothing is opened again after
 //! pivot_root and no /proc is needed. `exec` has the same channel and no gate: Ready, Committed, execve.
 
@@ -42,7 +46,9 @@ use rustix::io::Errno;
 
 use crate::call;
 use crate::error::{Context, Error, Result};
+use crate::plan::Plan;
 use crate::sys::channel;
+use crate::trace;
 
 /// What either side says.
 #[derive(Debug)]
@@ -73,6 +79,25 @@ pub enum Message {
     Committed,
     /// Init: a step failed; I am gone.
     Failed(Error),
+}
+
+/// How much runtime and init wait for each other, which both know from the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// `Proceed` comes as soon as init is on record: the limits are set while it builds the container.
+    pub overlaps: bool,
+    /// There is `RootfsReady` and `HooksDone`.
+    pub stops_for_hooks: bool,
+    /// Nobody knows when the gate will be opened: `create`.
+    pub waits_long: bool,
+}
+
+impl Pace {
+    /// Together where they may, see [`Plan::allows_overlap`]; in turns for a trace, which is read from top to bottom.
+    pub fn of(plan: &Plan, waits_long: bool) -> Pace {
+        let overlaps = plan.allows_overlap() && !trace::is_on();
+        Pace { overlaps, stops_for_hooks: !overlaps || !plan.hooks.is_empty(), waits_long }
+    }
 }
 
 /// One end of the channel.

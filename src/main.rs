@@ -6,7 +6,11 @@ use std::ffi::OsString;
 use minicon::cli::{self, Action};
 use minicon::log::Log;
 use minicon::runtime;
+use minicon::sys::arena::Arena;
 use minicon::sys::entry::Arguments;
+
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 minicon::main!(protect, perform);
 

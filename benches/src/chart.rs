@@ -105,15 +105,18 @@ fn legend(groups: &[Group], label: impl Fn(&str) -> String) -> String {
         }
     }
     let mut text = String::new();
-    for (index, name) in names.iter().enumerate() {
-        let x = 12.0 + index as f64 * 122.0;
+    let mut x = 12.0;
+    for name in names {
+        let label = label(name);
         let _ = writeln!(
             text,
             "<rect x=\"{x}\" y=\"42\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{}\"/><text x=\"{}\" y=\"53\">{}</text>",
             colour(name),
             x + 18.0,
-            escaped(&label(name)),
+            escaped(&label),
         );
+        // What a letter takes at most, in the middle of many.
+        x += 34.0 + 7.2 * label.chars().count() as f64;
     }
     text
 }

@@ -28,7 +28,7 @@ use crate::cgroup::Entrance;
 use crate::console;
 use crate::container::{Record, no_process};
 use crate::error::{Context, Error, Result};
-use crate::handshake::{Channel, Gate, Message};
+use crate::handshake::{Channel, Gate, Message, Pace};
 use crate::hooks::{self, Output, State};
 use crate::plan::hooks::HookKind;
 use crate::plan::namespaces::Kind;
@@ -60,6 +60,8 @@ pub struct Start<'a> {
     pub hook_output: &'a Output,
     /// How many descriptors from 3 on the program gets.
     pub preserved_fds: u32,
+    /// Where to wait for the runtime.
+    pub pace: Pace,
 }
 
 /// What a process inherits that joins a running container.
@@ -137,8 +139,10 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     }
     // Nodes have got the modes that they are to have; hooks get the usual mask.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    channel.send(&Message::RootfsReady)?;
-    let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
+    if start.pace.stops_for_hooks {
+        channel.send(&Message::RootfsReady)?;
+        let Message::HooksDone = channel.expect()? else { return Err(out_of_order()) };
+    }
     stage.next(Stage::Leave);
     root.enter()?; // where runc runs these hooks
     run_hooks(plan, start.record, start.hook_output, HookKind::CreateContainer, &[])?;
@@ -149,6 +153,10 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     let program = match &plan.program {
         Some(program) => {
             identity::apply_limits(&program.limits)?;
+            if start.pace.waits_long {
+                // Here, as the filter need not allow it later; what is still to come touches little.
+                process::release_code();
+            }
             let rights = Rights::in_new(plan.namespaces.has(Kind::User));
             Some(assume(program, proc.as_ref(), channel, rights)?)
         }

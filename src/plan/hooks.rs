@@ -82,6 +82,11 @@ impl HookKind {
 }
 
 impl Hooks {
+    /// There are none at all.
+    pub fn is_empty(&self) -> bool {
+        self.lists.iter().all(Vec::is_empty)
+    }
+
     /// The hooks of a kind, in listed order.
     pub fn of(&self, kind: HookKind) -> &[Hook] {
         &self.lists[kind as usize]

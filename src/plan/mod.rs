@@ -156,6 +156,22 @@ impl Host {
 }
 
 impl Plan {
+    /// Whether init may build the container while the runtime still limits it: what it does then dies with it, and needs
+    /// nothing of what comes in between (maps of ids, a unit of systemd, devices, a budget for real-time processes). The
+    /// limits bind before there is a program all the same: the runtime must have set them to say so.
+    pub fn allows_overlap(&self) -> bool {
+        let scheduler = self.program.as_ref().and_then(|program| program.limits.scheduler.as_ref());
+        self.namespaces.creates(namespaces::Kind::Mount)
+            && !self.namespaces.has(namespaces::Kind::User)
+            && matches!(self.cgroup.driver, cgroup::Driver::Cgroupfs)
+            && !matches!(self.cgroup.devices, Some(cgroup::DeviceControl::List { .. }))
+            && !self.rootfs.mounts_devices()
+            && self.cgroup.owner.is_none()
+            && self.intel_rdt.is_none()
+            && self.net_devices.is_empty()
+            && scheduler.is_none()
+    }
+
     /// Decides everything for a new container. All that is wrong with the configuration is told at once.
     pub fn build(config: &Config, request: &Request<'_>, host: &Host) -> Result<Plan> {
         let (spec, mut problems, mut warnings) = (&config.spec, config.problems.clone(), config.warnings.clone());

@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::console::ConsoleSocket;
 use crate::container::{self, Container, Lock, Record, SCHEMA};
 use crate::error::{Context, Error, Result};
-use crate::handshake::{Channel, Gate, Message};
+use crate::handshake::{Channel, Gate, Message, Pace};
 use crate::hooks::{self, State};
 use crate::host;
 use crate::log;
@@ -47,7 +47,7 @@ pub struct Created {
 
 /// The command.
 pub fn create(options: &cli::Create, environment: &Environment) -> Result<()> {
-    make(options, environment, Terminal::Handed).map(drop)
+    make(options, environment, Terminal::Handed, true).map(drop)
 }
 
 /// Who holds the container's terminal.
@@ -60,7 +60,8 @@ pub enum Terminal {
 }
 
 /// Makes a container, one step a line. Whatever fails, and wherever, the guards undo what was done.
-pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal) -> Result<Created> {
+/// Init is told if it `waits_long`.
+pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal, waits_long: bool) -> Result<Created> {
     let bundle = find_bundle(options.bundle.as_deref())?;
     container::check_id(&options.id)?;
     let config = config::read_bundle(&bundle, options.config.as_deref(), environment.strict)?;
@@ -96,31 +97,47 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
     new.resctrl = plan.intel_rdt.as_ref().map(|rdt| trace::step(|| id::RESCTRL, || Group::make(rdt))).transpose()?;
     let record = new.container.record.clone();
     let (preserved_fds, hook_output) = (inherited.count, &hooks::Output::open(&plan.hooks)?);
+    let pace = Pace::of(&plan, waits_long);
     let inheritance =
-        spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds };
+        spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds, pace };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = trace::step(|| id::RECORD, || new.adopt(init))?; // pid and start time are on disk before init goes on
+    if pace.overlaps {
+        new.cgroup.as_ref().map(|cgroup| cgroup.write_device_list(&plan.cgroup)).transpose()?;
+        new.tell(&channel, &Message::Proceed)?;
+    }
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
     new.place(&plan, pid)?;
     stage.next(Stage::Admit);
     spawn::write_id_maps(&plan, pid, &host)?;
     if let Some(cgroup) = &new.cgroup {
-        cgroup.write_limits(&plan.cgroup)?;
+        match pace.overlaps {
+            true => cgroup.write_other_limits(&plan.cgroup)?,
+            false => cgroup.write_limits(&plan.cgroup)?,
+        }
         plan.cgroup.owner.map(|owner| trace::step(|| id::CGROUP_OWNER, || cgroup.give_to(owner))).transpose()?;
     }
     new.resctrl.as_ref().map(|group| trace::step(|| id::RESCTRL_ADMIT, || group.admit(pid))).transpose()?;
     set_oom_score(&plan, pid)?;
     new.net_devices = net_devices::move_in(&plan, pid)?;
     stage.end();
-    new.tell(&channel, &Message::Proceed)?;
-    new.converse(&channel, &plan, &host, Phase::Furnishing)?;
-    new.poststop = Some(plan.hooks.clone());
-    environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
-    let mut stage = trace::enter(Stage::Hooks);
-    new.run_hooks(&plan, HookKind::Prestart)?;
-    new.run_hooks(&plan, HookKind::CreateRuntime)?;
+    if !pace.overlaps {
+        new.tell(&channel, &Message::Proceed)?;
+    }
+    let mut stage = match pace.stops_for_hooks {
+        true => {
+            new.converse(&channel, &plan, &host, Phase::Furnishing)?;
+            new.poststop = Some(plan.hooks.clone());
+            environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
+            let stage = trace::enter(Stage::Hooks);
+            new.run_hooks(&plan, HookKind::Prestart)?;
+            new.run_hooks(&plan, HookKind::CreateRuntime)?;
+            new.tell(&channel, &Message::HooksDone)?;
+            stage
+        }
+        false => trace::enter(Stage::Hooks),
+    };
     stage.next(Stage::Commit);
-    new.tell(&channel, &Message::HooksDone)?;
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;

@@ -186,11 +186,10 @@ mod tests {
     /// Init of a runtime that was killed: it ends by itself, and PID 1 may reap it between our look and our signal.
     #[test]
     fn who_has_ended_meanwhile_need_not_be_killed() {
-        let mut child = std::process::Command::new("true").spawn().expect("true");
+        let mut child = std::process::Command::new("true").spawn().expect("true(1)");
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("a pidfd");
-        child.wait().expect("wait");
-        let refused = process::send_signal(&process, libc::SIGKILL).expect_err("nobody is there");
-        assert_eq!(refused.errno(), Some(Errno::SRCH));
-        end(&process).expect("it has ended");
+        child.wait().expect("its end");
+        assert_eq!(process::send_signal(&process, libc::SIGKILL).expect_err("it is gone").errno(), Some(Errno::SRCH));
+        end(&process).expect("no error");
     }
 }

@@ -22,12 +22,12 @@ pub fn run(options: &cli::Run, environment: &Environment) -> Result<i32> {
         // Orphans of a container without a pid namespace come to us, and are reaped.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::Pid::INIT)); // any number means yes
     }
-    let Created { container, init, console, plan, lock } = create::make(&options.create, environment, terminal)?;
-    drop(plan);
+    let Created { container, init, console, plan, lock } = create::make(&options.create, environment, terminal, false)?;
     if let Some(master) = &console {
         console::fit(master);
     }
     let started = start_it(&container, lock, environment);
+    drop(plan);
     if started.is_err() {
         let _ = process::send_signal(&init.pidfd, libc::SIGKILL);
         let _ = foreground::reap(&init);

@@ -13,7 +13,7 @@ use crate::call;
 use crate::cgroup::Entrance;
 use crate::container::Record;
 use crate::error::{Context, Error, Result};
-use crate::handshake::{Channel, Gate, Message};
+use crate::handshake::{Channel, Gate, Message, Pace};
 use crate::hooks::Output;
 use crate::init;
 use crate::plan::namespaces::{IdMap, Join, Kind};
@@ -38,6 +38,8 @@ pub struct Inheritance<'a> {
     pub hook_output: &'a Output,
     #[allow(missing_docs)]
     pub preserved_fds: u32,
+    #[allow(missing_docs)]
+    pub pace: Pace,
 }
 
 /// Clones init. It holds until it is told to proceed.
@@ -150,8 +152,8 @@ pub fn enter_pid_namespace(target: &OwnedFd) -> Result<OwnedFd> {
 }
 
 fn become_init(inheritance: Inheritance<'_>, joins: Vec<(Kind, OwnedFd)>, channel: Channel) -> ! {
-    let Inheritance { plan, record, gate, cgroup, hook_output, preserved_fds } = inheritance;
-    init::start(init::Start { plan, record, channel, gate, cgroup, joins, hook_output, preserved_fds })
+    let Inheritance { plan, record, gate, cgroup, hook_output, preserved_fds, pace } = inheritance;
+    init::start(init::Start { plan, record, channel, gate, cgroup, joins, hook_output, preserved_fds, pace })
 }
 
 fn via_usher(

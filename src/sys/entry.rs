@@ -62,6 +62,25 @@ impl Arguments {
 #[macro_export]
 macro_rules! main {
     ($first:path, $perform:path) => {
+        // The entry point that the Makefile tells the linker, with the stack as the kernel has made it. rdx is the C library's:
+        // what a dynamic linker wants called at the end.
+        #[cfg(target_arch = "x86_64")]
+        std::arch::global_asm!(
+            ".globl minicon_entry",
+            ".type minicon_entry, @function",
+            "minicon_entry:",
+            "xor ebp, ebp",
+            "mov rdi, rsp",
+            "push rdx",
+            "sub rsp, 8",
+            "call {before}",
+            "add rsp, 8",
+            "pop rdx",
+            "jmp _start",
+            ".size minicon_entry, . - minicon_entry",
+            before = sym $crate::sys::early::before_c_library,
+        );
+
         // SAFETY: there is no other `main` in a program with `#![no_main]`, and the C library calls it as it is declared.
         #[unsafe(no_mangle)]
         extern "C" fn main(_: std::ffi::c_int, argv: *const *const std::ffi::c_char) -> std::ffi::c_int {

@@ -4,9 +4,12 @@
 //! that matter and the errno. What rustix offers is called through it; what it lacks (clone3, mount_setattr,
 //! seccomp, keyctl, …) goes through `libc::syscall`.
 
+pub mod arena;
 pub mod bpf;
 pub mod channel;
 pub mod descriptors;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 pub mod entry;
 pub mod file;
 pub mod filter;

@@ -199,6 +199,19 @@ pub fn open_missing_stdio() {
     }
 }
 
+/// Lets go of the program's pages, madvise(2) `MADV_DONTNEED`: what is needed again comes back from its file. A hint, so that a
+/// failure is none.
+pub fn release_code() {
+    unsafe extern "C" {
+        // Set by the linker: where the program's code and constants begin and end, see end(3).
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    // SAFETY: between these two there are pages of a file, read-only, which the kernel reads again; nothing is lost.
+    unsafe { libc::madvise(start.cast_mut().cast(), end as usize - start as usize, libc::MADV_DONTNEED) };
+}
+
 /// Sends a signal through a pidfd, so that a recycled pid is never hit: pidfd_send_signal(2).
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();

@@ -73,6 +73,11 @@ pub fn open(file: &Path, format: Option<&str>, container: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is a trace.
+pub fn is_on() -> bool {
+    TRACE.get().is_some()
+}
+
 /// The descriptors that a clone must keep.
 pub fn numbers() -> impl Iterator<Item = RawFd> {
     let own = TRACE.get().map(|trace| trace.file.as_raw_fd());

@@ -1,5 +1,8 @@
 //! `run` beside many containers that run already, each runtime beside its own.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -11,6 +14,8 @@ use crate::runtime::{Runtime, WARM, wait_for_end};
 
 /// How many run meanwhile.
 const COUNTS: [usize; 4] = [0, 1, 100, 500];
+/// How long the machine is left alone after some were begun.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How many are begun or deleted at once.
 const AT_ONCE: usize = 4;
 
@@ -32,6 +37,8 @@ pub fn measure(bench: &mut Bench) -> Result<(), String> {
                 up = 0;
                 break;
             }
+            // What the kernel has put off while they were begun is not what is measured.
+            sleep(if count > up { SETTLE } else { Duration::ZERO });
             up = count;
             stages.push(stage(bench, &pair, &plain)?);
         }

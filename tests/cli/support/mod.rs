@@ -204,7 +204,8 @@ fn count_skip(reason: &str) {
     SKIPPED.fetch_add(1, SeqCst);
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
+    // In one write(2), so that it stays a line beside what other tests print.
+    let _ = std::io::stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes());
 }
 
 /// A hook that runs a line of shell on the host (or in the container, for those that run there).

@@ -265,6 +265,11 @@ fn from_outside_of_the_delegated_cgroup_all_but_exec_works() {
     let output = rootless.runtime(&["exec", "far", "true"]).run().exits(255);
     output.says("exec failed: make the process: clone3(").says("EACCES").says("a cgroup of this user's own");
     rootless.runtime(&["delete", "--force", "far"]).run().ok();
+    // Nor can a container be made there from here, which `check` knows too.
+    let name = delegated.cgroup.file_name().expect("a name").to_string_lossy().into_owned();
+    rootless.configure(|config| config["linux"]["cgroupsPath"] = json!(format!("/{name}/far")));
+    rootless.runtime(&["create", "far"]).run().fails("access(/sys/fs/cgroup/cgroup.procs").says("linux.cgroupsPath");
+    rootless.runtime(&["check", "."]).run().exits(1).shows("nobody can be moved to /sys/fs/cgroup/");
     assert_eq!(delegated.others(), Vec::<String>::new());
 }
 

@@ -31,9 +31,8 @@
 //! at any time <-------------------- Failed(Error)
 //! ```
 //!
-//! Where the plan allows it ([`Pace`]) Proceed comes right after the record, so that on two processors the limits cost no
-//! time, and without hooks init does not stop at RootfsReady. What counts stays: before the record init does nothing that
-//! outlives it, and before the limits are set there is no Committed, so no gate, and no program.
+//! Where the plan allows it ([`Pace`]) init enters its namespaces before Proceed, while it is recorded and limited, and without
+//! hooks it does not stop at RootfsReady.
 //!
 //! Both fifos are opened for reading and writing before the clone and inherited, so nothing is opened again after
 //! pivot_root and no /proc is needed. `exec` has the same channel and no gate: Ready, Committed, execve.
@@ -41,6 +40,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -84,8 +84,8 @@ pub enum Message {
 /// How much runtime and init wait for each other, which both know from the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// `Proceed` comes as soon as init is on record: the limits are set while it builds the container.
-    pub overlaps: bool,
+    /// Init enters its namespaces before it waits for `Proceed`.
+    pub enters_first: bool,
     /// There is `RootfsReady` and `HooksDone`.
     pub stops_for_hooks: bool,
     /// Nobody knows when the gate will be opened: `create`.
@@ -93,10 +93,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Together where they may, see [`Plan::allows_overlap`]; in turns for a trace, which is read from top to bottom.
+    /// At once where they may, see [`Plan::enters_alone`]; in turns for a trace, which is read from top to bottom.
     pub fn of(plan: &Plan, waits_long: bool) -> Pace {
-        let overlaps = plan.allows_overlap() && !trace::is_on();
-        Pace { overlaps, stops_for_hooks: !overlaps || !plan.hooks.is_empty(), waits_long }
+        let in_turns = trace::is_on();
+        Pace {
+            enters_first: plan.enters_alone() && !in_turns,
+            stops_for_hooks: in_turns || !plan.hooks.is_empty(),
+            waits_long,
+        }
     }
 }
 
@@ -153,6 +157,18 @@ impl Channel {
             read => read?,
         };
         bytes.first().map(|tag| decode(*tag, &[], None)).transpose()
+    }
+
+    /// What the other side has failed of, if it has said so by now.
+    pub fn failure(&self) -> Option<Error> {
+        let mut waiting = [PollFd::new(&self.0, PollFlags::IN)];
+        match rustix::event::poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(1) => match self.receive() {
+                Ok(Some(Message::Failed(error))) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Waits for one message that is not the end.

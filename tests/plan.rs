@@ -210,6 +210,20 @@ fn plan_of(process: &serde_json::Value, linux: &serde_json::Value, host: &Host) 
     Plan::build(&config, &request, host)
 }
 
+/// What init does before it is limited must die with it, and may need nothing that the runtime still has to do.
+#[test]
+fn init_enters_alone_what_is_all_its_own() {
+    let process = serde_json::json!({"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}});
+    let alone = |linux: serde_json::Value| plan_of(&process, &linux, &host()).expect("a plan").enters_alone();
+    let maps = serde_json::json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    assert!(alone(serde_json::json!({"namespaces": [{"type": "mount"}]})));
+    assert!(alone(serde_json::json!({"namespaces": [{"type": "mount"}, {"type": "network"}, {"type": "cgroup"}]})));
+    let joined = serde_json::json!([{"type": "mount"}, {"type": "network", "path": "/run/netns/x"}]);
+    assert!(!alone(serde_json::json!({"namespaces": joined})));
+    let user = serde_json::json!([{"type": "mount"}, {"type": "user"}]);
+    assert!(!alone(serde_json::json!({"namespaces": user, "uidMappings": maps, "gidMappings": maps})));
+}
+
 #[test]
 fn a_label_is_written_as_its_module_wants_it() {
     let linux = serde_json::json!({"namespaces": [{"type": "mount"}]});

@@ -46,7 +46,7 @@ impl Cgroup {
                 Version::V1 => {}
             }
         }
-        new.cgroup.write(plan, |write| write.when == When::BeforeJoining)?;
+        new.cgroup.write(plan, |when| when == When::BeforeJoining)?;
         Ok(new.release())
     }
 

@@ -16,33 +16,18 @@ use crate::trace::{self, Outcome};
 impl Cgroup {
     /// Writes the limits and device rules of the plan that the cgroups were created for, or of an update.
     pub fn write_limits(&self, plan: &CgroupPlan) -> Result<()> {
-        self.write_late(plan, |_| true)?;
-        self.control_devices(plan)
-    }
-
-    /// Of these, the list of devices of v1. It is emptied first, and until all is written init can make no device.
-    pub fn write_device_list(&self, plan: &CgroupPlan) -> Result<()> {
-        self.write_late(plan, is_of_device_list)
-    }
-
-    /// All the others.
-    pub fn write_other_limits(&self, plan: &CgroupPlan) -> Result<()> {
-        self.write_late(plan, |write| !is_of_device_list(write))?;
-        self.control_devices(plan)
-    }
-
-    fn write_late(&self, plan: &CgroupPlan, due: impl Fn(&FileWrite) -> bool) -> Result<()> {
         // What must hold before anyone joins was written into new directories when they were made.
         let update = self.present().all(|member| member.presence == Presence::Existing);
-        self.write(plan, |write| (update || write.when != When::BeforeJoining) && due(write))
+        self.write(plan, |when| update || when != When::BeforeJoining)?;
+        self.control_devices(plan)
     }
 
     /// Makes the writes that `due` chooses, in order; those that the kernel refuses for the sake of a value still to
     /// come are tried again after the others.
-    pub(super) fn write(&self, plan: &CgroupPlan, due: impl Fn(&FileWrite) -> bool) -> Result<()> {
+    pub(super) fn write(&self, plan: &CgroupPlan, due: impl Fn(When) -> bool) -> Result<()> {
         let mut last = LastFile::default();
         let mut waiting = Vec::new();
-        for write in plan.writes.iter().filter(|write| due(write)) {
+        for write in plan.writes.iter().filter(|write| due(write.when)) {
             match self.write_one(write, &mut last) {
                 Err(error) if write.retried && error.errno() == Some(Errno::INVAL) => waiting.push((write, error)),
                 result => result?,
@@ -94,10 +79,6 @@ impl Cgroup {
         }
         .map(|()| Outcome::Done)
     }
-}
-
-fn is_of_device_list(write: &FileWrite) -> bool {
-    write.file.starts_with("devices.")
 }
 
 /// The file of the last write, kept open: device rules are many writes into one file.

@@ -98,7 +98,7 @@ pub fn start(mut start: Start<'_>) -> ! {
             .chain(start.hook_output.numbers()),
     );
     let prepared = prepare(&mut start);
-    let Start { plan, record, channel, gate, hook_output, preserved_fds, .. } = start;
+    let Start { plan, record, channel, gate, hook_output, preserved_fds, pace, .. } = start;
     let program = match prepared {
         Ok(program) => program,
         Err(error) => fail(&channel, error),
@@ -108,7 +108,7 @@ pub fn start(mut start: Start<'_>) -> ! {
         process::exit(1);
     }
     drop(channel);
-    let Err(error) = wait_and_execute(plan, record, hook_output, &gate, program, preserved_fds);
+    let Err(error) = wait_and_execute(plan, record, hook_output, (&gate, pace.waits_long), program, preserved_fds);
     gate.report(&error);
     process::exit(1)
 }
@@ -127,11 +127,16 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     trace::step(|| id::CGROUP_JOIN, || cgroup.join()).step(|| "join the cgroups")?;
     drop(cgroup);
     let Start { plan, channel, .. } = &*start;
+    // In turns with the runtime, or at once with it: see Pace.
+    let entered = start.pace.enters_first.then(|| namespaces::enter(start)).transpose()?;
     let Message::Proceed = channel.expect()? else { return Err(out_of_order()) };
     stage.next(Stage::Enter);
     // After the limits, of which the cpuset is one.
     trace::step(|| id::AFFINITY, || identity::set_affinity(None))?;
-    let proc = namespaces::enter(start)?;
+    let proc = match entered {
+        Some(proc) => proc,
+        None => namespaces::enter(start)?,
+    };
     stage.next(Stage::Furnish);
     let root = rootfs::furnish(&plan.rootfs, &plan.namespaces, channel)?;
     if let Some(program) = &plan.program {
@@ -153,8 +158,7 @@ fn prepare(start: &mut Start<'_>) -> Result<Option<Executable>> {
     let program = match &plan.program {
         Some(program) => {
             identity::apply_limits(&program.limits)?;
-            if start.pace.waits_long {
-                // Here, as the filter need not allow it later; what is still to come touches little.
+            if start.pace.waits_long && !program.may_release_late() {
                 process::release_code();
             }
             let rights = Rights::in_new(plan.namespaces.has(Kind::User));
@@ -175,10 +179,13 @@ fn wait_and_execute(
     plan: &Plan,
     record: &Record,
     hook_output: &Output,
-    gate: &Gate,
+    (gate, waits_long): (&Gate, bool),
     executable: Option<Executable>,
     preserved_fds: u32,
 ) -> Result<std::convert::Infallible> {
+    if waits_long && plan.program.as_ref().is_none_or(Program::may_release_late) {
+        process::release_code();
+    }
     trace::step(|| id::GATE_WAIT, || gate.wait())?;
     let (Some(program), Some(executable)) = (&plan.program, &executable) else { return Err(no_process()) };
     let filter = last_filter(program);

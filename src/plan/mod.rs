@@ -156,20 +156,15 @@ impl Host {
 }
 
 impl Plan {
-    /// Whether init may build the container while the runtime still limits it: what it does then dies with it, and needs
-    /// nothing of what comes in between (maps of ids, a unit of systemd, devices, a budget for real-time processes). The
-    /// limits bind before there is a program all the same: the runtime must have set them to say so.
-    pub fn allows_overlap(&self) -> bool {
-        let scheduler = self.program.as_ref().and_then(|program| program.limits.scheduler.as_ref());
-        self.namespaces.creates(namespaces::Kind::Mount)
-            && !self.namespaces.has(namespaces::Kind::User)
-            && matches!(self.cgroup.driver, cgroup::Driver::Cgroupfs)
-            && !matches!(self.cgroup.devices, Some(cgroup::DeviceControl::List { .. }))
-            && !self.rootfs.mounts_devices()
-            && self.cgroup.owner.is_none()
-            && self.intel_rdt.is_none()
-            && self.net_devices.is_empty()
-            && scheduler.is_none()
+    /// Whether init may enter its namespaces while the runtime still limits it: all are new, so what it does there dies with it,
+    /// and it needs nothing of what comes in between (maps of ids, a unit of systemd).
+    pub fn enters_alone(&self) -> bool {
+        let namespaces = &self.namespaces;
+        let names_host = namespaces.hostname.is_some() || namespaces.domainname.is_some();
+        namespaces.join.is_empty()
+            && !namespaces.has(namespaces::Kind::User)
+            && (!names_host || namespaces.creates(namespaces::Kind::Uts))
+            && !matches!(self.cgroup.driver, cgroup::Driver::Systemd(_))
     }
 
     /// Decides everything for a new container. All that is wrong with the configuration is told at once.
@@ -250,6 +245,11 @@ impl Program {
     /// right. One that notifies is loaded earlier, because its listener is still to be handed over.
     pub fn loads_filter_last(&self) -> bool {
         self.identity.no_new_privileges && self.seccomp.as_ref().is_some_and(|filter| !filter.notify)
+    }
+
+    /// Whether init can still give memory back when all but the exec is done: the filter that is in force by then allows it.
+    pub fn may_release_late(&self) -> bool {
+        self.loads_filter_last() || self.seccomp.as_ref().is_none_or(|filter| filter.allows_madvise)
     }
 
     /// Decides the program of a container, or one that joins it.

@@ -32,21 +32,6 @@ pub struct Rootfs {
     pub finish: Vec<Step<What>>,
 }
 
-/// File systems that are on no block device.
-const ON_NO_DEVICE: [&str; 9] = ["bpf", "cgroup", "cgroup2", "devpts", "mqueue", "overlay", "proc", "sysfs", "tmpfs"];
-
-impl Rootfs {
-    /// A file system may be on a block device, which the cgroup's rules for devices allow or not.
-    pub fn mounts_devices(&self) -> bool {
-        self.furnish.iter().chain(&self.finish).any(|step| match &step.what {
-            What::Mount(mount) => {
-                matches!(&mount.source, Source::Filesystem { kind, .. } if !ON_NO_DEVICE.contains(&&**kind))
-            }
-            _ => false,
-        })
-    }
-}
-
 /// How the host's tree is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leave {

@@ -102,42 +102,26 @@ pub fn make(options: &cli::Create, environment: &Environment, terminal: Terminal
         spawn::Inheritance { plan: &plan, record: &record, gate, cgroup: entrance, hook_output, preserved_fds, pace };
     let (channel, init) = spawn::init(inheritance)?;
     let pid = trace::step(|| id::RECORD, || new.adopt(init))?; // pid and start time are on disk before init goes on
-    if pace.overlaps {
-        new.cgroup.as_ref().map(|cgroup| cgroup.write_device_list(&plan.cgroup)).transpose()?;
-        new.tell(&channel, &Message::Proceed)?;
-    }
     environment.log.debug(|| format!("init of {:?} is process {pid}", options.id));
     new.place(&plan, pid)?;
     stage.next(Stage::Admit);
-    spawn::write_id_maps(&plan, pid, &host)?;
-    if let Some(cgroup) = &new.cgroup {
-        match pace.overlaps {
-            true => cgroup.write_other_limits(&plan.cgroup)?,
-            false => cgroup.write_limits(&plan.cgroup)?,
-        }
-        plan.cgroup.owner.map(|owner| trace::step(|| id::CGROUP_OWNER, || cgroup.give_to(owner))).transpose()?;
-    }
-    new.resctrl.as_ref().map(|group| trace::step(|| id::RESCTRL_ADMIT, || group.admit(pid))).transpose()?;
-    set_oom_score(&plan, pid)?;
-    new.net_devices = net_devices::move_in(&plan, pid)?;
+    // If init, which may be entering its namespaces meanwhile, has failed, then that is why we did.
+    new.admit(&plan, pid, &host).map_err(|error| channel.failure().unwrap_or(error))?;
     stage.end();
-    if !pace.overlaps {
-        new.tell(&channel, &Message::Proceed)?;
+    new.tell(&channel, &Message::Proceed)?;
+    if pace.stops_for_hooks {
+        new.converse(&channel, &plan, &host, Phase::Furnishing)?;
+        new.poststop = Some(plan.hooks.clone());
+        environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
+        let stage = trace::enter(Stage::Hooks);
+        new.run_hooks(&plan, HookKind::Prestart)?;
+        new.run_hooks(&plan, HookKind::CreateRuntime)?;
+        stage.end();
     }
-    let mut stage = match pace.stops_for_hooks {
-        true => {
-            new.converse(&channel, &plan, &host, Phase::Furnishing)?;
-            new.poststop = Some(plan.hooks.clone());
-            environment.log.debug(|| format!("the root filesystem of {:?} stands", options.id));
-            let stage = trace::enter(Stage::Hooks);
-            new.run_hooks(&plan, HookKind::Prestart)?;
-            new.run_hooks(&plan, HookKind::CreateRuntime)?;
-            new.tell(&channel, &Message::HooksDone)?;
-            stage
-        }
-        false => trace::enter(Stage::Hooks),
-    };
-    stage.next(Stage::Commit);
+    let stage = trace::enter(Stage::Commit);
+    if pace.stops_for_hooks {
+        new.tell(&channel, &Message::HooksDone)?;
+    }
     new.converse(&channel, &plan, &host, Phase::Leaving)?;
     if let (Some(socket), Some(console)) = (&socket, new.console.take_if(|_| socket.is_some())) {
         socket.hand_over(&console)?;
@@ -354,6 +338,19 @@ impl<'a> Creating<'a> {
         record.init_process_pid = pid;
         record.init_process_start = start.ok_or_else(|| Error::new("init is gone"))?;
         self.container.save()
+    }
+
+    /// All that init must have before it goes on: ids, limits, devices.
+    fn admit(&mut self, plan: &Plan, pid: i32, host: &Host) -> Result<()> {
+        spawn::write_id_maps(plan, pid, host)?;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.write_limits(&plan.cgroup)?;
+            plan.cgroup.owner.map(|owner| trace::step(|| id::CGROUP_OWNER, || cgroup.give_to(owner))).transpose()?;
+        }
+        self.resctrl.as_ref().map(|group| trace::step(|| id::RESCTRL_ADMIT, || group.admit(pid))).transpose()?;
+        set_oom_score(plan, pid)?;
+        self.net_devices = net_devices::move_in(plan, pid)?;
+        Ok(())
     }
 
     /// Has systemd take a process into a unit, if it is the one that makes the cgroup, and records where that is.

@@ -31,11 +31,15 @@ pub fn execute_from_read_only_copy(arguments: Option<&Arguments>) -> Result<()> 
         return Ok(());
     }
     #[cfg(target_arch = "x86_64")]
-    if crate::sys::early::found_read_only() {
+    if crate::sys::early::found_copy() {
         return accept();
     }
     let stat = call!("statvfs"(OWN) => rustix::fs::statvfs(OWN)).hint("minicon needs /proc")?;
-    if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    // Such a copy is the root of its mount. The flag alone is also that of a file system that may be made writable again, and
+    // with it a mount that always was.
+    if stat.f_flag.contains(StatVfsMountFlags::RDONLY)
+        && std::fs::read_link(OWN).is_ok_and(|name| name == Path::new("/"))
+    {
         return accept();
     }
     match read_only_mount() {

@@ -12,15 +12,15 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// This process is executed from a read-only mount already.
-static IS_READ_ONLY: AtomicBool = AtomicBool::new(false);
+/// This process is executed from the copy already.
+static IS_COPY: AtomicBool = AtomicBool::new(false);
 
 /// The commands that put a process into a container.
 pub const COMMANDS: [&CStr; 4] = [c"create", c"run", c"exec", c"restore"];
 
-/// Whether this program's file was found on a read-only mount, so that nobody has to look again.
-pub fn found_read_only() -> bool {
-    IS_READ_ONLY.load(Ordering::Relaxed)
+/// Whether this process was found to be executed from the copy, so that nobody has to look again.
+pub fn found_copy() -> bool {
+    IS_COPY.load(Ordering::Relaxed)
 }
 
 /// Executes this program anew from a detached read-only copy of its file's mount if a word of the command line is one of
@@ -37,27 +37,41 @@ pub unsafe extern "C" fn before_c_library(stack: *const usize) {
         if count == 0 || !(1..count).any(|at| COMMANDS.iter().any(|name| is(arguments.add(at).read(), name))) {
             return;
         }
-        let mut file = MaybeUninit::<[usize; 15]>::uninit(); // struct statfs; f_flags is the eleventh word
-        const FLAGS: usize = 10;
         let own = c"/proc/self/exe".as_ptr() as usize;
-        if call(libc::SYS_statfs, [own, file.as_mut_ptr() as usize, 0, 0, 0]) != 0 {
-            return;
-        }
-        if file.as_ptr().cast::<usize>().add(FLAGS).read() & libc::ST_RDONLY as usize != 0 {
-            IS_READ_ONLY.store(true, Ordering::Relaxed);
+        if is_copy(own) {
+            IS_COPY.store(true, Ordering::Relaxed);
             return;
         }
         let (nothing, empty) = (c"".as_ptr() as usize, libc::AT_EMPTY_PATH as usize);
         let clone = (libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC) as usize;
         let copy = call(libc::SYS_open_tree, [libc::AT_FDCWD as usize, own, clone, 0, 0]);
-        let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0]; // struct mount_attr
-        let (at, size) = (attributes.as_ptr() as usize, size_of_val(&attributes));
-        if copy < 0 || call(libc::SYS_mount_setattr, [copy as usize, nothing, empty, at, size]) != 0 {
+        if copy < 0 {
             return;
         }
-        let environment = arguments.add(count + 1) as usize;
-        call(libc::SYS_execveat, [copy as usize, nothing, arguments as usize, environment, empty]);
+        let attributes = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0]; // struct mount_attr
+        let (at, size) = (attributes.as_ptr() as usize, size_of_val(&attributes));
+        if call(libc::SYS_mount_setattr, [copy as usize, nothing, empty, at, size]) == 0 {
+            let environment = arguments.add(count + 1) as usize;
+            call(libc::SYS_execveat, [copy as usize, nothing, arguments as usize, environment, empty]);
+        }
         call(libc::SYS_close, [copy as usize, 0, 0, 0, 0]);
+    }
+}
+
+/// Whether the file is where only such a copy is: it is the root of its mount, whose name is `/`, and the mount is read-only.
+/// The flag alone would not do, as it is also that of a file system whose mount can be written to once the file system can.
+///
+/// # Safety
+/// `own` is the address of a path.
+unsafe fn is_copy(own: usize) -> bool {
+    const FLAGS: usize = 10;
+    let mut file = MaybeUninit::<[usize; 15]>::uninit(); // struct statfs; f_flags is the eleventh word
+    let mut name = MaybeUninit::<[u8; 2]>::uninit();
+    // SAFETY: both have the room that is told; what is read was written by a call that has succeeded.
+    unsafe {
+        call(libc::SYS_statfs, [own, file.as_mut_ptr() as usize, 0, 0, 0]) == 0
+            && file.as_ptr().cast::<usize>().add(FLAGS).read() & libc::ST_RDONLY as usize != 0
+            && call(libc::SYS_readlink, [own, name.as_mut_ptr() as usize, 2, 0, 0]) == 1
     }
 }
 

@@ -51,6 +51,18 @@ fn no_command_does_more_than_its_limits() {
     );
 }
 
+/// Init gives back what it does not need while it waits to be started, with a filter as engines have it.
+#[test]
+fn init_keeps_little_while_it_waits() {
+    let Some(t) = Test::where_possible(crate::support::is_minicon(), "the limit is minicon's") else { return };
+    let b = Bundle::of_benchmark(&t, "real", &["/bin/true"]);
+    b.create().ok();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", b.pid())).expect("init");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("what is resident");
+    let kilobytes: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kilobytes * 1024 <= 1_000_000, "{kilobytes} kB");
+}
+
 /// One container to its end, and one through its life.
 fn count(t: &Test) -> BTreeMap<&'static str, Counts> {
     let mut counted = BTreeMap::new();

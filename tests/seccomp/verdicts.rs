@@ -257,6 +257,21 @@ fn the_listener_is_kept_only_if_a_rule_notifies() {
     assert_eq!(listener("SCMP_ACT_ERRNO"), (None, None));
 }
 
+/// What init does of its own after the filter is loaded, it does only if the filter allows it for certain.
+#[test]
+fn a_filter_knows_whether_it_lets_madvise_pass() {
+    let allows =
+        |default: &str, rules: Value| x86_64(json!({ "defaultAction": default, "syscalls": rules })).allows_madvise;
+    let rule = |action: &str| json!({ "names": ["read", "madvise"], "action": action });
+    assert!(allows("SCMP_ACT_ALLOW", json!([])));
+    assert!(allows("SCMP_ACT_ERRNO", json!([rule("SCMP_ACT_ALLOW")])));
+    assert!(!allows("SCMP_ACT_ERRNO", json!([])));
+    assert!(!allows("SCMP_ACT_ALLOW", json!([rule("SCMP_ACT_KILL")])));
+    let mut conditional = rule("SCMP_ACT_ALLOW");
+    conditional["args"] = json!([{ "index": 2, "value": 4, "op": "SCMP_CMP_EQ" }]);
+    assert!(!allows("SCMP_ACT_ERRNO", json!([conditional])));
+}
+
 #[test]
 fn every_problem_is_told_with_its_place() {
     let problems = |value: Value| -> Vec<String> {

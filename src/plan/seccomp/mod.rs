@@ -56,6 +56,8 @@ pub struct Filter {
     pub listener_path: Option<PathBuf>,
     /// What the agent is told beside the container's state.
     pub listener_metadata: Option<String>,
+    /// It lets madvise(2) pass, whatever its arguments.
+    pub allows_madvise: bool,
 }
 
 /// The kernel takes no longer programs (`BPF_MAXINSNS` in linux/bpf_common.h).
@@ -170,7 +172,18 @@ pub fn compile(
         notify,
         listener_path: listener_path(policy, extra).filter(|_| notify).map(Path::to_owned),
         listener_metadata: policy.listener_metadata().clone().filter(|_| notify),
+        allows_madvise: allows(policy.default_action(), entries, "madvise"),
     })
+}
+
+/// Whether a system call passes for certain: no rule that names it does anything else, or looks at its arguments.
+fn allows(default: LinuxSeccompAction, entries: &[LinuxSyscall], name: &str) -> bool {
+    let passes = |action| matches!(action, LinuxSeccompAction::ScmpActAllow | LinuxSeccompAction::ScmpActLog);
+    let mut naming = entries.iter().filter(|entry| entry.names().iter().any(|named| named == name)).peekable();
+    match naming.peek() {
+        None => passes(default),
+        Some(_) => naming.all(|entry| passes(entry.action()) && entry.args().as_deref().is_none_or(<[_]>::is_empty)),
+    }
 }
 
 const SECCOMP: &str = "linux.seccomp";

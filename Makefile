@@ -25,6 +25,9 @@ COMMA := ,
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 # Where our own code runs before the C library starts (src/sys/early.rs); elsewhere the C library's entry does.
 ENTRY := $(if $(filter x86_64,$(shell uname -m)),-C link-arg=-Wl$(COMMA)--entry=minicon_entry)
+# Functions that are used together lie together. The symbol has cargo link anew when the list has changed.
+ORDERED := -C linker=$(CURDIR)/scripts/cc-in-order.sh \
+	-C link-arg=-Wl$(COMMA)--defsym=minicon_layout=$(shell cksum <scripts/layout.txt | cut -d ' ' -f 1)
 
 # What building takes, what the demo takes, and what the tests take (Debian 12 names).
 # netavark, aardvark-dns and iptables are podman's default network; catatonit is its --init; runc, crun and
@@ -43,7 +46,7 @@ VM_PACKAGES := $(TEST_PACKAGES) apparmor criu dbus dbus-user-session fuse-overla
 	qemu-system-x86 slirp4netns systemd xz-utils zstd
 
 .PHONY: help release quick probe rootfs check deps deps-build deps-demo deps-engines deps-vm test test-engines \
-	test-faults test-swarm test-vm vm-shell demo bench bench-draw compare nightly \
+	test-faults test-swarm test-vm vm-shell demo bench bench-draw compare layout nightly \
 	docs completions install uninstall deb clean FORCE fuzz deny soak \
 	test-escapes conformance conformance-build conformance-coverage \
 	conformance-runtime-tools conformance-spec
@@ -67,15 +70,16 @@ help:
 	@echo "make deb      a Debian package of the same, with cargo-deb, in build/"
 	@echo "make docs completions  the man pages and completions anew, from the command line that is parsed"
 	@echo "make bench    minicon, crun, runc and the floor side by side, and the charts of it (as root; a quarter of an hour)"
+	@echo "make layout   which functions the commands execute, for the order in which they are linked (as root; minutes)"
 	@echo "make compare  the short form: run and an engine's commands, in a minute"
 	@echo "make conformance  every sentence of the specification, as tests of RUNTIME=PROGRAM (as root)"
 	@echo "make rootfs   a root file system for each of bundles/*"
 	@echo "make nightly  all that takes long: racers, soak, fuzzing, faults, Swarm, benchmarks (hours, as root)"
 	@echo "make clean    remove all that was built"
 
-release: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+release layout: export MINICON_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 release: deps-build
-	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC) $(ENTRY)
+	$(CARGO) rustc --locked --release --bin minicon -- $(STATIC) $(ENTRY) $(ORDERED)
 	@scripts/static.sh $(RELEASE)
 
 quick:
@@ -236,6 +240,18 @@ bench-draw:
 
 compare:
 	@$(MAKE) bench PARTS="run lifecycle" VIEWS=v1 ROUNDS=$(if $(filter 50,$(ROUNDS)),20,$(ROUNDS))
+
+# A release with its symbols, each command an instruction at a time: scripts/layout.txt, for scripts/cc-in-order.sh.
+layout: CARGO_TARGET_DIR := $(CURDIR)/target/layout
+layout: deps
+	@$(MAKE) rootfs
+	CARGO_PROFILE_RELEASE_STRIP=false CARGO_TARGET_DIR=$(CARGO_TARGET_DIR) \
+		$(CARGO) rustc --locked --release --bin minicon -- $(STATIC) $(ENTRY) $(ORDERED)
+	CARGO_TARGET_DIR=$(CARGO_TARGET_DIR) $(CARGO) build --locked --quiet --profile quick -p benches
+	@$(SUDO) $(CARGO_TARGET_DIR)/quick/bench measure rounds=1 parts=layout rootfs=build/rootfs \
+		real=benches/bundles/real.json json=build/layout.json minicon=$(CARGO_TARGET_DIR)/release/minicon
+	@{ echo "# Functions in the order in which they are linked: see scripts/cc-in-order.sh. Written by \`make layout\`."; \
+		sort -s -n -k 1,1 build/functions.v1 build/functions.v2 | awk '!seen[$$2]++ { print $$2 }'; } >scripts/layout.txt
 
 build/floor: benches/floor/floor.c
 	@mkdir -p build

@@ -172,7 +172,8 @@ impl Options {
     fn parts(&self, view: View) -> impl Iterator<Item = &'static Part> {
         let first = self.views.first().is_some_and(|name| name == view.name());
         PARTS.iter().filter(move |part| {
-            let chosen = self.parts.is_empty() || self.parts.iter().any(|name| name == part.name);
+            let named = self.parts.iter().any(|name| name == part.name);
+            let chosen = named || self.parts.is_empty() && part.name != parts::LAYOUT;
             chosen && (first || !part.once)
         })
     }

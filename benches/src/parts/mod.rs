@@ -2,6 +2,7 @@
 
 pub mod growth;
 pub mod instructions;
+pub mod layout;
 pub mod lifecycle;
 pub mod lowest_limit;
 pub mod parallel;
@@ -24,7 +25,7 @@ const fn part(name: &'static str, once: bool, perform: fn(&mut Bench) -> Result<
 }
 
 /// In the order in which they are performed: what makes the machine busy for long stands last.
-pub const PARTS: [Part; 10] = [
+pub const PARTS: [Part; 11] = [
     part("size", true, size::measure),
     part("run", false, run::measure),
     part("lifecycle", false, lifecycle::measure),
@@ -35,4 +36,8 @@ pub const PARTS: [Part; 10] = [
     part("seccomp", true, growth::measure_seccomp),
     part("parallel", true, parallel::measure),
     part("running", true, running::measure),
+    part(LAYOUT, false, layout::measure),
 ];
+
+/// Performed only if it is named: it measures nothing.
+pub const LAYOUT: &str = "layout";

@@ -210,6 +210,9 @@ mod tests {
             writes(&unified(), lifted),
             [r#"cgroup/memory.swap.max <- "max" (existing)"#, r#"cgroup/memory.max <- "max" (existing)"#]
         );
+        // Found by the fuzzer: any negative number is no limit.
+        let lifted = r#"{"memory": {"limit": -9223372036854775807, "swap": 300}}"#;
+        assert_eq!(writes(&unified(), lifted)[0], r#"cgroup/memory.swap.max <- "300""#);
         let same = r#"{"memory": {"limit": 100, "swap": 100}}"#;
         assert_eq!(writes(&unified(), same)[0], r#"cgroup/memory.swap.max <- "0""#);
         let v1_only =

@@ -57,7 +57,9 @@ pub(super) fn memory(memory: &LinuxMemory, to: &mut Writes<'_>) {
 
 /// The limit of swap alone, where the specification (as v1) gives that of memory and swap together.
 fn swap_alone(memory: &LinuxMemory, limit: Option<i64>, to: &mut Writes<'_>) -> Option<i64> {
-    let swap = memory.swap().filter(|swap| *swap != 0);
+    // Any negative number lifts a limit.
+    let (limit, swap) =
+        (limit.map(|limit| limit.max(-1)), memory.swap().filter(|swap| *swap != 0).map(|swap| swap.max(-1)));
     match (limit, swap) {
         (Some(-1), None) => Some(-1),
         (_, None) => None,

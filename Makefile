@@ -251,7 +251,8 @@ layout: deps
 	@$(SUDO) $(CARGO_TARGET_DIR)/quick/bench measure rounds=1 parts=layout rootfs=build/rootfs \
 		real=benches/bundles/real.json json=build/layout.json minicon=$(CARGO_TARGET_DIR)/release/minicon
 	@{ echo "# Functions in the order in which they are linked: see scripts/cc-in-order.sh. Written by \`make layout\`."; \
-		sort -s -n -k 1,1 build/functions.v1 build/functions.v2 | awk '!seen[$$2]++ { print $$2 }'; } >scripts/layout.txt
+		sort -s -n -k 1,1 build/functions.v1 build/functions.v2 | awk '!seen[$$2]++ { print $$2 }'; } >build/layout.txt
+	@[ $$(wc -l <build/layout.txt) -gt 100 ] && mv build/layout.txt scripts/layout.txt
 
 build/floor: benches/floor/floor.c
 	@mkdir -p build

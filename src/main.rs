@@ -16,7 +16,7 @@ minicon::main!(protect, perform);
 
 /// Before all else, as it starts this program again. Should it fail, the command will try again and tell.
 fn protect(arguments: Arguments) {
-    if cli::called(arguments.words()).is_some_and(runtime::puts_process_inside) {
+    if runtime::seal::is_copy() || cli::called(arguments.words()).is_some_and(runtime::puts_process_inside) {
         let _ = runtime::seal::execute_from_read_only_copy(Some(&arguments));
     }
 }

@@ -30,8 +30,7 @@ pub fn execute_from_read_only_copy(arguments: Option<&Arguments>) -> Result<()> 
     if IS_PROTECTED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    #[cfg(target_arch = "x86_64")]
-    if crate::sys::early::found_copy() {
+    if is_copy() {
         return accept();
     }
     let stat = call!("statvfs"(OWN) => rustix::fs::statvfs(OWN)).hint("minicon needs /proc")?;
@@ -47,6 +46,15 @@ pub fn execute_from_read_only_copy(arguments: Option<&Arguments>) -> Result<()> 
         Err(_) => execute_sealed(arguments),
     }
     .step(|| "protect the runtime's own binary")
+}
+
+/// Whether this process has been found to be executed from such a copy before the C library started, [`crate::sys::early`]:
+/// also for a command that need not be, if a word of its is the name of one that must.
+pub fn is_copy() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return crate::sys::early::found_copy();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 fn accept() -> Result<()> {

@@ -180,3 +180,28 @@ fn signals_are_passed_on_before_the_program_is_ready() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), nix::sys::signal::Signal::SIGTERM).expect("kill");
     running.wait().exits(7);
 }
+
+/// CVE-2019-5736: init is executed from a copy of the runtime's file that nobody can make writable again. The read-only flag
+/// that statfs(2) tells is also that of a file system, whose mount may be writable; so it says nothing.
+#[test]
+fn a_read_only_file_system_does_not_stand_for_the_copy_of_the_binary() {
+    let Some(t) = Test::of_minicon("runc 1.1.5 copies itself always") else { return };
+    let b = t.idle();
+    b.write();
+    let (made, bound) = (t.directory("made"), t.directory("bound"));
+    let script = format!(
+        "mount -t tmpfs none {made} && cp {program} {made}/minicon && mount --bind {made} {bound} \
+         && mount -o remount,ro {made} && exec {bound}/minicon --root {root} create --bundle {bundle} {id}",
+        made = made.display(),
+        program = crate::support::program().display(),
+        bound = bound.display(),
+        root = t.root().display(),
+        bundle = b.dir.display(),
+        id = b.id,
+    );
+    Cmd::new("/usr/bin/unshare").args(["--mount", "sh", "-c", &script]).run().ok();
+    let executed = fs::read_link(format!("/proc/{}/exe", b.pid())).expect("init");
+    assert_eq!(executed, Path::new("/"), "the root of a mount of its own");
+    b.stop();
+    b.delete().ok();
+}

@@ -7,8 +7,8 @@
 set -eu
 
 layout=$(dirname "$0")/layout.txt
-case "$*" in *lld*) ;; *) exec cc "$@" ;; esac
-command -v nm >/dev/null || exec cc "$@"
+case " $* " in *" -fuse-ld=lld "*) ;; *) exec cc "$@" ;; esac
+command -v nm >/dev/null && [ -f "$layout" ] || exec cc "$@"
 
 order=$(mktemp)
 trap 'rm -f "$order"' EXIT
